@@ -1,0 +1,1 @@
+"""What dclust can learn, each as passes: start, wants, summarize, update."""

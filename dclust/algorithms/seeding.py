@@ -1,0 +1,181 @@
+"""Where clustering starts: one look at the rows, then k-means++ on a sample, or k-means||."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from sklearn.cluster import kmeans_plusplus
+
+from dclust.errors import DataError
+from dclust.kernels.draws import exponential_keys, uniform
+from dclust.kernels.nearest import nearest_center
+from dclust.passes.blocks import Block
+from dclust.passes.loop import fit
+from dclust.passes.runner import Runner
+from dclust.passes.sources import Source
+from dclust.summaries.base import Sums
+from dclust.summaries.grid import Grid
+from dclust.summaries.sample import Sample
+from dclust.summaries.survey import Extent, Survey
+
+SAMPLE_STAGE, ROUND_STAGE = 1, 2  # constants that keep draws of different places apart
+SAMPLE_BYTES = 32 * 2**20
+
+
+def sample_size(k: int, row_bytes: int) -> int:
+    """Rows to seed k centers from: a hundred each, at least 10,000, at most some 32 MiB."""
+    most = SAMPLE_BYTES // max(row_bytes, 1)
+    return max(min(max(100 * k, 10_000), most), 10 * k)
+
+
+@dataclass(frozen=True)
+class Surveyed:
+    """What one look at all rows found."""
+
+    survey: Survey | None = None
+
+
+@dataclass(frozen=True)
+class Looking:
+    """The first pass: the range of the rows, whether they are finite, a fair sample."""
+
+    size: int
+    seed: int
+
+    def start(self, source: Source, runner: Runner) -> Surveyed:  # noqa: ARG002
+        """Nothing is known."""
+        return Surveyed()
+
+    def wants(self, source: Source, model: Surveyed) -> tuple[Any, ...]:
+        """All chunks, once."""
+        return source.chunks if model.survey is None else ()
+
+    def summarize(self, block: Block, model: Surveyed) -> Survey:  # noqa: ARG002
+        """Extent and sample of one block."""
+        if block.weight is None:
+            key = uniform(self.seed, SAMPLE_STAGE, 0, block.rows)
+        else:
+            # Rows of weight zero are no rows: they are never drawn, the others evenly.
+            draw = uniform(self.seed, SAMPLE_STAGE, 0, block.rows)
+            key = np.where(block.weight > 0, draw, np.inf)
+        extent = Extent.of(block.x, block.rows, block.weight)
+        return Survey(extent, Sample.of(self.size, key, block.rows, block.x, block.weight))
+
+    def update(self, model: Surveyed, seen: Survey) -> Surveyed:  # noqa: ARG002
+        """All is known."""
+        return Surveyed(seen)
+
+
+def survey_rows(source: Source, runner: Runner, size: int, seed: int) -> Survey:
+    """Look once at all rows.
+
+    Raises
+    ------
+    DataError
+        Some rows are not finite, or there are none.
+    """
+    survey: Survey = fit(Looking(size, seed), source, runner).survey
+    extent = survey.extent
+    if extent.rows == 0 or extent.heaviest <= 0:
+        raise DataError("there are no rows to learn from, or all have weight zero.")
+    if extent.bad:
+        raise DataError(
+            f"{extent.bad:,} of {extent.rows:,} rows hold NaN or infinity, the first is row "
+            f"{extent.first_bad:,}. Clean or impute them first."
+        )
+    return survey
+
+
+def grid_of(source: Source, extent: Extent, far: np.ndarray | None = None) -> Grid:
+    """The fixed-point grid of a fit over these rows."""
+    heaviest = extent.heaviest if source.weighted else None
+    exact = source.dtype == np.uint8
+    return Grid.over(extent.low, extent.high, extent.rows, heaviest, exact, far)
+
+
+def plus_plus(sample: Sample, k: int, random: np.random.RandomState) -> np.ndarray:
+    """Greedy k-means++ on a sample (Arthur and Vassilvitskii, 2007): (k, d) float64.
+
+    On a sample that holds all rows this is what scikit-learn draws from the same
+    random state.
+    """
+    some = sample.by_row()
+    x = some.x.astype(np.float64)
+    centers, _ = kmeans_plusplus(x - x.mean(0), k, sample_weight=some.weight, random_state=random)
+    return np.asarray(centers + x.mean(0))
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Rows chosen so far by k-means||, and how much weight is nearest to each."""
+
+    at: np.ndarray  # (c, d) float64
+    cost: float = np.inf  # sum of squared distances to them, from the last pass
+    weight: np.ndarray = field(default_factory=lambda: np.empty(0))  # (c,), after the last pass
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class Found(Sums):
+    """What a round of k-means|| sees: far rows, and the weight of each candidate."""
+
+    far: Sample
+    count: np.ndarray  # (c,) int64, in units of the grid
+
+
+@dataclass(frozen=True)
+class ScalableSeeding:
+    """k-means|| (Bahmani et al., 2012): a few rounds, each drawing 2k rows far from the last.
+
+    Draws are without replacement by keys that belong to rows, so that the candidates are
+    the same for every chunking. One more pass weighs the candidates.
+    """
+
+    first: np.ndarray  # (1, d) the row to begin with
+    k: int
+    seed: int
+    weight_scale: float = 1.0
+    rounds: int = 5
+
+    def start(self, source: Source, runner: Runner) -> Candidates:  # noqa: ARG002
+        """One row."""
+        return Candidates(self.first.astype(np.float64))
+
+    def wants(self, source: Source, model: Candidates) -> tuple[Any, ...]:
+        """All chunks, once for each round and once to weigh."""
+        return source.chunks if model.step <= self.rounds else ()
+
+    def summarize(self, block: Block, model: Candidates) -> Found:
+        """Rows drawn in proportion to their squared distance; or who is nearest to whom."""
+        label, gap = nearest_center(block.x, model.at)
+        weight = np.ones(len(block)) if block.weight is None else block.weight
+        units = np.rint(weight * self.weight_scale).astype(np.int64)
+        count = np.zeros(len(model.at), np.int64)
+        np.add.at(count, label, units)
+        size = 2 * self.k if model.step < self.rounds else 0
+        key = exponential_keys(self.seed, ROUND_STAGE, model.step, block.rows, gap * weight)
+        return Found(Sample.of(size, key, block.rows, block.x, block.weight), count)
+
+    def update(self, model: Candidates, seen: Found) -> Candidates:
+        """More candidates, or their weights."""
+        if model.step < self.rounds:
+            at = np.concatenate([model.at, seen.far.x.astype(np.float64)])
+            return Candidates(at, model.cost, model.weight, model.step + 1)
+        return Candidates(model.at, model.cost, seen.count / self.weight_scale, model.step + 1)
+
+
+def parallel_seeds(source: Source, runner: Runner, survey: Survey, k: int, seed: int) -> np.ndarray:
+    """Centers by k-means||, its weighted candidates reclustered by k-means++: (k, d)."""
+    scale = grid_of(source, survey.extent).weight_scale
+    first = survey.sample.x[:1]
+    found: Candidates = fit(ScalableSeeding(first, k, seed, scale), source, runner)
+    at, index = np.unique(found.at, axis=0, return_inverse=True)
+    weight = np.bincount(index.ravel(), found.weight)
+    if len(at) < k:  # rows repeat: any choice is as good, the sample fills up
+        more = np.unique(np.concatenate([at, survey.sample.x.astype(np.float64)]), axis=0)
+        at, weight = more, np.ones(len(more))
+    n = min(k, len(at))
+    # The candidates are few: their own Lloyd steps are left to the passes over all rows.
+    chosen, _ = kmeans_plusplus(at, n, sample_weight=weight, random_state=seed % 2**32)
+    fill = at[np.arange(k - n) % len(at)]
+    return np.concatenate([chosen, fill])

@@ -1,0 +1,81 @@
+"""How rows are cut: columns, row groups and where each shard lies.
+
+A row group is the unit of work, of writing, of retrying and of resuming, and one shard
+of every column. Its size is a power of two of rows, at most 32 MiB uncompressed.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+GROUP_BYTES = 32 * 2**20
+CHUNK_BYTES = 2**20
+
+
+def _power_below(limit: float) -> int:
+    return int(2 ** int(np.log2(max(limit, 1))))
+
+
+@dataclass(frozen=True)
+class Column:
+    """One sharded Zarr array: a name, the shape of one row, a type."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row."""
+        return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+
+    def chunk_rows(self, group_rows: int) -> int:
+        """Rows of one compressed chunk inside a shard: about 1 MiB."""
+        return min(group_rows, _power_below(CHUNK_BYTES / max(self.row_bytes, 1)))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """All columns of a collection and the size of its row groups."""
+
+    rows: int
+    group_rows: int
+    columns: tuple[Column, ...]
+
+    @classmethod
+    def of(cls, rows: int, columns: tuple[Column, ...], most: int = GROUP_BYTES) -> Self:
+        """Cut `rows` into some sixteen groups, none over `most` bytes, none below 1 MiB."""
+        row = max(c.row_bytes for c in columns)
+        size = min(max(rows * row / 16, CHUNK_BYTES), most)
+        return cls(rows, _power_below(size / row), columns)
+
+    @property
+    def groups(self) -> int:
+        """How many row groups there are."""
+        return -(-self.rows // self.group_rows)
+
+    def span(self, group: int) -> tuple[int, int]:
+        """First row of a group, and one past its last."""
+        start = group * self.group_rows
+        return start, min(start + self.group_rows, self.rows)
+
+    def column(self, name: str) -> Column:
+        """The column of that name; KeyError if there is none."""
+        return {c.name: c for c in self.columns}[name]
+
+    def shard(self, root: Path, name: str, group: int) -> Path:
+        """The file that holds a column's rows of one group."""
+        tail = ["0"] * len(self.column(name).shape)
+        return root.joinpath(*name.split("/"), "c", str(group), *tail)
+
+    def as_json(self) -> dict[str, Any]:
+        """For the seal and the plan."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, found: dict[str, Any]) -> Self:
+        """What `as_json` wrote."""
+        columns = tuple(Column(c["name"], tuple(c["shape"]), c["dtype"]) for c in found["columns"])
+        return cls(found["rows"], found["group_rows"], columns)

@@ -1,0 +1,81 @@
+"""A model on disk: one safetensors file, arrays as tensors and the rest as JSON; no pickle.
+
+Any frozen dataclass of arrays, numbers, strings, None and further dataclasses can be
+kept. It is written aside and renamed, so a checkpoint is whole or absent.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from dclust.collection.files import write_file
+from dclust.errors import CollectionError
+
+T = TypeVar("T")
+
+
+def _flatten(record: Any, at: str, arrays: dict[str, np.ndarray], plain: dict[str, Any]) -> None:
+    plain[at + "!"] = type(record).__name__
+    for field in fields(record):
+        value, name = getattr(record, field.name), at + field.name
+        if is_dataclass(value):
+            _flatten(value, name + ".", arrays, plain)
+        elif isinstance(value, np.ndarray):
+            arrays[name] = np.ascontiguousarray(value)
+        elif isinstance(value, np.generic):
+            plain[name] = value.item()
+        else:
+            plain[name] = value
+
+
+def save_record(path: Path, record: Any) -> None:
+    """Keep a dataclass of arrays and plain values; floats survive to the last bit."""
+    arrays: dict[str, np.ndarray] = {}
+    plain: dict[str, Any] = {}
+    _flatten(record, "", arrays, plain)
+    write_file(path, save(arrays, metadata={"record": json.dumps(plain)}))
+
+
+def load_record(path: Path, kinds: Sequence[type[Any]]) -> Any:
+    """The record kept at `path`, made of the dataclasses `kinds` by their names.
+
+    Raises
+    ------
+    CollectionError
+        Missing, damaged, or made of something else than `kinds`.
+
+    """
+    try:
+        with safe_open(str(path), "np") as file:
+            plain = json.loads((file.metadata() or {})["record"])
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return _build("", {k.__name__: k for k in kinds}, arrays, plain)
+    except FileNotFoundError:
+        raise CollectionError(f"there is no model at {path}. Name a published run.") from None
+    except (SafetensorError, KeyError, ValueError, TypeError, OSError) as fault:
+        raise CollectionError(
+            f"{path} is not a whole model of this version: {fault!r}. "
+            "Restore it from a copy or run the job again."
+        ) from fault
+
+
+def _build(
+    at: str, kinds: dict[str, type], arrays: dict[str, np.ndarray], plain: dict[str, Any]
+) -> Any:
+    kind = kinds[plain[at + "!"]]
+    values = {}
+    for field in fields(kind):
+        name = at + field.name
+        if f"{name}.!" in plain:
+            values[field.name] = _build(f"{name}.", kinds, arrays, plain)
+        elif name in arrays:
+            values[field.name] = arrays[name]
+        else:
+            values[field.name] = plain[name]
+    return kind(**values)

@@ -1,0 +1,149 @@
+"""Writing a collection: create, write whole row groups with their commits, seal.
+
+A group is committed once its shards are on disk, synced and recorded with size and
+CRC. Writing a group again is harmless. Without the seal nobody reads any of it.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import zarr
+from zarr.codecs import ZstdCodec
+
+from dclust.collection.files import (
+    aside,
+    checksum,
+    read_json,
+    settle,
+    sync_file,
+    sync_folder,
+    write_json,
+)
+from dclust.collection.layout import Column, Layout
+from dclust.errors import CollectionError
+
+FORMAT = 1
+SEAL = "collection.json"
+VALID = Column("valid", (), "bool")
+
+
+def create(root: Path, layout: Layout) -> None:
+    """Make the empty arrays of a collection; arrays that are there already stay."""
+    root.mkdir(parents=True, exist_ok=True)
+    group = zarr.open_group(root, mode="a", zarr_format=3)
+    for column in layout.columns:
+        if column.name in group:
+            continue
+        group.create_array(
+            column.name,
+            shape=(layout.rows, *column.shape),
+            dtype=column.dtype,
+            chunks=(column.chunk_rows(layout.group_rows), *column.shape),
+            shards=(layout.group_rows, *column.shape),
+            compressors=ZstdCodec(level=1, checksum=True),
+            config={"write_empty_chunks": True},
+        )
+
+
+def commit_path(root: Path, group: int) -> Path:
+    """Where a group's commit record lies."""
+    return root / "commits" / f"{group:06d}.json"
+
+
+def sidecar_path(root: Path, group: int) -> Path:
+    """Where a group's part of rows.parquet lies until the seal."""
+    return root / "commits" / f"{group:06d}.parquet"
+
+
+def write_table(path: Path, table: pa.Table, group_rows: int | None = None) -> None:
+    """Write a Parquet file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = aside(path)
+    try:
+        pq.write_table(table, made, compression="zstd", row_group_size=group_rows)
+        settle(made, path)
+    except BaseException:
+        made.unlink(missing_ok=True)
+        raise
+
+
+def write_group(
+    root: Path,
+    layout: Layout,
+    group: int,
+    values: dict[str, np.ndarray],
+    facts: dict[str, Any] | None = None,
+    table: pa.Table | None = None,
+) -> dict[str, Any]:
+    """Write one row group of every column and commit it.
+
+    Parameters
+    ----------
+    values : column name -> (rows of the group, ...) array
+    facts : what the commit should say besides, such as counts
+    table : this group's rows for rows.parquet
+
+    Returns
+    -------
+    The commit record.
+
+    """
+    start, stop = layout.span(group)
+    assert set(values) == {c.name for c in layout.columns}
+    if table is not None:
+        write_table(sidecar_path(root, group), table)
+    shards = {}
+    for name, value in values.items():
+        assert len(value) == stop - start, (name, len(value), start, stop)
+        array = zarr.open_array(root / name, mode="r+", zarr_format=3)
+        array.config.write_empty_chunks  # noqa: B018 - fails loudly if zarr drops the option
+        array.with_config({"write_empty_chunks": True})[start:stop] = value
+        path = layout.shard(root, name, group)
+        sync_file(path)
+        sync_folder(path.parent)
+        shards[name] = list(checksum(path))
+    record = {"group": group, "rows": [start, stop], "shards": shards, "facts": facts or {}}
+    write_json(commit_path(root, group), record)
+    return record
+
+
+def committed(root: Path, layout: Layout, group: int) -> dict[str, Any] | None:
+    """The commit of a group whose shards are all there at their recorded size, or None."""
+    path = commit_path(root, group)
+    if not path.exists():
+        return None
+    record: dict[str, Any] = read_json(path, f"row group {group}", "Delete it and resume.")
+    for name, (size, _) in record["shards"].items():
+        shard = layout.shard(root, name, group)
+        if not shard.exists() or shard.stat().st_size != size:
+            return None
+    return record
+
+
+def commits(root: Path, layout: Layout, advice: str) -> list[dict[str, Any]]:
+    """All commits, or an error that names every group without one."""
+    found = [committed(root, layout, g) for g in range(layout.groups)]
+    missing = [str(g) for g, c in enumerate(found) if c is None]
+    if missing:
+        listed = ", ".join(missing[:20]) + (" ..." if len(missing) > 20 else "")
+        raise CollectionError(
+            f"{len(missing)} of {layout.groups} row groups of {root} are missing: {listed}. "
+            f"{advice}"
+        )
+    return [c for c in found if c is not None]
+
+
+def seal(root: Path, layout: Layout, kind: str, about: dict[str, Any], advice: str) -> str:
+    """Finish a collection: check all commits, then write the seal. Returns its digest."""
+    done = commits(root, layout, advice)
+    groups = [c["shards"] for c in done]
+    body = {"format": FORMAT, "kind": kind, **layout.as_json(), **about, "shards": groups}
+    exact = json.dumps(body, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogateescape")
+    digest = hashlib.sha256(exact).hexdigest()
+    write_json(root / SEAL, {**body, "digest": digest})
+    return digest

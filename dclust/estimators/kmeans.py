@@ -1,0 +1,234 @@
+"""K-means as scikit-learn users know it, on rows of any kind and number."""
+
+import warnings
+from typing import Any, Self
+
+import numpy as np
+from scipy.spatial.distance import cdist
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from dclust.algorithms.kmeans import scratch_bytes
+from dclust.algorithms.labels import Labelled, Labelling
+from dclust.errors import DataError, SpecError
+from dclust.estimators.base import Passes, is_dask
+from dclust.kernels.nearest import nearest_center
+from dclust.passes.runner import Runner
+from dclust.passes.sources import Source
+from dclust.selection.restarts import Init, begin, best_lloyd
+from dclust.summaries.grid import Grid
+
+
+class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Passes):  # type: ignore[misc]
+    """What the estimators with centers share once they are fitted."""
+
+    cluster_centers_: np.ndarray
+    labels_: np.ndarray
+    inertia_: float
+    n_clusters: int
+    init: Init
+    n_init: Any
+
+    def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> np.ndarray:
+        """Fit and return `labels_`."""
+        del y
+        return np.asarray(self.fit(X, sample_weight=sample_weight).labels_)
+
+    def fit_transform(self, X: Any, y: Any = None, sample_weight: Any = None) -> np.ndarray:
+        """Fit and return the distances of all rows to all centers."""
+        del y
+        return np.asarray(self.fit(X, sample_weight=sample_weight).transform(X))
+
+    def predict(self, X: Any) -> Any:
+        """Nearest center of each row.
+
+        Parameters
+        ----------
+        X : (m, d) array, memmap, Zarr array, Dask array or Collection
+
+        Returns
+        -------
+        (m,) int32; a Dask array for a Dask array.
+        """
+        check_is_fitted(self)
+        if is_dask(X):
+            return X.map_blocks(self.predict, dtype=np.int32, drop_axis=1, meta=np.empty(0, "i4"))
+        source = self._source(X, reset=False)
+        return _predicted(self.cluster_centers_, source, self._runner(X))
+
+    def transform(self, X: Any) -> Any:
+        """Distance of each row to each center: (m, k)."""
+        check_is_fitted(self)
+        if is_dask(X):
+            kind = np.float32 if X.dtype == np.float32 else np.float64
+            chunks = (X.chunks[0], (len(self.cluster_centers_),))
+            meta = np.empty((0, 0), kind)
+            return X.map_blocks(self.transform, dtype=kind, chunks=chunks, meta=meta)
+        x = self._rows(X)
+        kind = np.float32 if x.dtype == np.float32 else np.float64
+        return cdist(x.astype(np.float64), self.cluster_centers_).astype(kind)
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Minus the sum of squared distances of the rows to their nearest centers."""
+        del y
+        check_is_fitted(self)
+        source = self._source(X, sample_weight, reset=False)
+        total = 0.0
+        for chunk in source.chunks:
+            block = chunk.read()
+            _, gap = nearest_center(block.x, self.cluster_centers_)
+            total += float(gap.sum() if block.weight is None else (gap * block.weight).sum())
+        return -total
+
+    @property
+    def _n_features_out(self) -> int:
+        return len(self.cluster_centers_)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        tags.input_tags.sparse = False
+        return tags
+
+    def _checked_init(self, columns: int) -> tuple[Init, int]:
+        """The start to use, and how many of them.
+
+        Raises
+        ------
+        SpecError, DataError
+            All that is wrong with the parameters.
+        """
+        init, n_init = self.init, self.n_init
+        if isinstance(init, str) and init not in ("k-means++", "k-means||", "random"):
+            raise SpecError(f"init={init!r} is none of 'k-means++', 'k-means||', 'random', array.")
+        if not isinstance(init, str) and not callable(init):
+            init = np.asarray(init, np.float64)
+            if init.shape != (self.n_clusters, columns):
+                raise DataError(
+                    f"init has shape {init.shape}; {self.n_clusters} clusters of {columns} "
+                    f"features need ({self.n_clusters}, {columns})."
+                )
+            if not np.isfinite(init).all():
+                raise DataError("init holds NaN or infinity.")
+        if n_init == "auto":
+            n_init = 1 if isinstance(init, np.ndarray) or init != "random" else self._auto_starts
+        return init, 1 if isinstance(init, np.ndarray) else n_init
+
+    _auto_starts = 10
+
+    def _label(self, source: Source, runner: Runner, at: np.ndarray, grid: Grid) -> None:
+        """Set labels and inertia, both of these centers."""
+        seen: Labelled = runner.fold(Labelling(at, grid), source.chunks)
+        self.labels_ = seen.labels.in_order()
+        self.inertia_ = seen.moments.inertia(grid)
+
+
+def _predicted(centers: np.ndarray, source: Source, runner: Runner) -> np.ndarray:
+    """Labels of all rows of a source."""
+    d = centers.shape[1]
+    # Only the labels are wanted: a grid of one unit keeps the sums that come with them at zero.
+    grid = Grid(np.zeros(d), np.full(d, 2.0**-1000), 2.0**-1000, 2.0**-1000, 2.0**-1000)
+    seen: Labelled = runner.fold(Labelling(centers, grid), source.chunks)
+    return seen.labels.in_order()
+
+
+class KMeans(Clusterer):
+    """K-means clustering: scikit-learn's answer in float64, on data of any size.
+
+    Parameters
+    ----------
+    n_clusters : int
+        How many clusters.
+    init : {"k-means++", "k-means||", "random"}, array (k, d) or callable
+        Seeds: greedy k-means++ on a sample (all rows where they are few: then the seeds
+        are scikit-learn's own), rounds over all rows, or given centers.
+    n_init : "auto" or int
+        Starts to choose from by inertia; "auto" is 10 for "random", else 1.
+    max_iter : int
+        Passes at most.
+    tol : float
+        Stop when the centers move less, relative to the mean variance of the columns.
+    random_state : int, RandomState or None
+        Seed of all draws.
+    runner : Runner, optional
+        Where passes run: `Serial`, `Threads` or `Dask`. By default your Dask client for
+        Dask arrays and collections, threads otherwise.
+
+    Attributes
+    ----------
+    cluster_centers_ : (k, d) float64
+    labels_ : (n,) int32
+    inertia_ : float
+        Sum of squared distances of all rows to `cluster_centers_`.
+    n_iter_ : int
+
+    References
+    ----------
+    Lloyd, "Least squares quantization in PCM", 1982. Arthur and Vassilvitskii,
+    "k-means++", 2007. Bahmani et al., "Scalable k-means++", 2012.
+    """
+
+    def __init__(
+        self,
+        n_clusters: int = 8,
+        *,
+        init: Any = "k-means++",
+        n_init: Any = "auto",
+        max_iter: int = 300,
+        tol: float = 1e-4,
+        random_state: Any = None,
+        runner: Runner | None = None,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.init = init
+        self.n_init = n_init
+        self.max_iter = max_iter
+        self.tol = tol
+        self.random_state = random_state
+        self.runner = runner
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Learn the centers.
+
+        Parameters
+        ----------
+        X : (n, d) array, memmap, Zarr array, Dask array or Collection
+            float32, float64 or uint8 rows; other types are converted.
+        y : ignored
+        sample_weight : (n,) array, optional
+
+        Raises
+        ------
+        DataError
+            Rows are not finite, or fewer than clusters.
+        """
+        del y
+        source, runner = self._source(X, sample_weight), self._runner(X)
+        init, n_init = self._checked_init(source.columns)
+        longest = max(c.stop - c.start for c in source.chunks)
+        spare = scratch_bytes(self.n_clusters, source.columns, longest)
+        runner.hold(source.chunks, spare)
+        try:
+            random = check_random_state(self.random_state)
+            start = begin(source, runner, self.n_clusters, init, random)
+            found = best_lloyd(start, source, runner, n_init, self.max_iter, self.tol)
+            self._label(source, runner, found.at, found.grid)
+        finally:
+            runner.drop()
+        warn_of_repeats(self.labels_, self.n_clusters)
+        self.cluster_centers_, self.n_iter_ = found.at, found.step
+        return self
+
+
+def warn_of_repeats(labels: np.ndarray, k: int) -> None:
+    """Warn as scikit-learn does when fewer clusters than asked could be told apart."""
+    distinct = len(np.unique(labels))
+    if distinct < k:
+        warnings.warn(
+            f"Number of distinct clusters ({distinct}) found smaller than n_clusters ({k}). "
+            "Possibly due to duplicate points in X.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )

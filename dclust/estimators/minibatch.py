@@ -1,0 +1,169 @@
+"""Mini-batch k-means as scikit-learn users know it, on rows of any kind and number."""
+
+from dataclasses import replace
+from typing import Any, Self
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from dclust.algorithms.minibatch import Drift, MiniBatch
+from dclust.estimators.kmeans import Clusterer, warn_of_repeats
+from dclust.passes.loop import fit
+from dclust.passes.runner import Runner, one_blas_thread
+from dclust.passes.sources import Source
+from dclust.passes.threads import Threads
+from dclust.selection.restarts import Init, begin, minibatch_from
+from dclust.summaries.grid import Grid
+
+
+class MiniBatchKMeans(Clusterer):
+    """K-means by small draws of rows: a fraction of the reads, a little more inertia.
+
+    Parameters
+    ----------
+    n_clusters, init, n_init, random_state, runner
+        As in `KMeans`; "auto" starts are 3 for "random", else 1, judged on the seeding sample.
+    max_iter : int
+        Draws at most, in multiples of the number of rows.
+    batch_size : int
+        Rows drawn for one step.
+    tol : float
+        Stop when the centers move less, relative to the mean variance; 0 never stops.
+    max_no_improvement : int or None
+        Stop after so many steps without a smaller smoothed inertia.
+    init_size : int, optional
+        Rows to seed from; by default three batches, and at least three rows a cluster.
+    reassignment_ratio : float
+        Centers with less than this share of the largest one's weight start anew.
+
+    Attributes
+    ----------
+    cluster_centers_ : (k, d) float64
+    labels_ : (n,) int32
+    inertia_ : float
+        Of all rows, measured in a last pass; never the score of a batch.
+    n_iter_, n_steps_ : int
+
+    References
+    ----------
+    Sculley, "Web-scale k-means clustering", 2010.
+    """
+
+    _auto_starts = 3
+
+    def __init__(
+        self,
+        n_clusters: int = 8,
+        *,
+        init: Any = "k-means++",
+        max_iter: int = 100,
+        batch_size: int = 1024,
+        random_state: Any = None,
+        tol: float = 0.0,
+        max_no_improvement: int | None = 10,
+        init_size: int | None = None,
+        n_init: Any = "auto",
+        reassignment_ratio: float = 0.01,
+        runner: Runner | None = None,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.init = init
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.random_state = random_state
+        self.tol = tol
+        self.max_no_improvement = max_no_improvement
+        self.init_size = init_size
+        self.n_init = n_init
+        self.reassignment_ratio = reassignment_ratio
+        self.runner = runner
+
+    def _batches(
+        self, source: Source, runner: Runner, init: Init, n_init: int, random: Any
+    ) -> MiniBatch:
+        size = min(self.batch_size, source.rows)
+        rows = self.init_size or 3 * size
+        rows = min(max(rows, 3 * self.n_clusters), source.rows)
+        start = begin(source, runner, self.n_clusters, init, random, rows)
+        # The variance of the sample stands for that of all rows.
+        tol = self.tol * float(start.survey.sample.x.var(0, dtype=np.float64).mean())
+
+        def make(at: np.ndarray, grid: Grid, seed: int) -> MiniBatch:
+            return MiniBatch(
+                at,
+                grid,
+                seed,
+                source.rows,
+                size,
+                self.max_iter,
+                tol,
+                self.max_no_improvement,
+                self.reassignment_ratio,
+            )
+
+        return minibatch_from(start, source, runner, n_init, make)
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Learn the centers from draws, then label all rows in one pass.
+
+        Parameters
+        ----------
+        X : (n, d) array, memmap, Zarr array, Dask array or Collection
+        y : ignored
+        sample_weight : (n,) array, optional
+
+        Raises
+        ------
+        DataError
+            Rows are not finite, or fewer than clusters.
+        """
+        del y
+        source, runner = self._source(X, sample_weight), self._runner(X)
+        init, n_init = self._checked_init(source.columns)
+        runner.hold(source.chunks)
+        try:
+            random = check_random_state(self.random_state)
+            algorithm = self._batches(source, runner, init, n_init, random)
+            found: Drift = fit(algorithm, source, runner)
+            self._label(source, runner, found.at, found.grid)
+        finally:
+            runner.drop()
+        warn_of_repeats(self.labels_, self.n_clusters)
+        self.cluster_centers_, self.n_steps_ = found.at, found.step
+        self.n_iter_ = max(1, -(-found.step * algorithm.batch_size // source.rows))
+        self._drift = found
+        return self
+
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Take one more batch of rows, all of X.
+
+        Parameters
+        ----------
+        X : (m, d) array
+        y : ignored
+        sample_weight : (m,) array, optional
+        """
+        del y
+        first = not hasattr(self, "_drift")
+        source, runner = self._source(X, sample_weight, reset=first), Threads()
+        if first:
+            init, n_init = self._checked_init(source.columns)
+        else:
+            init, n_init = self._drift.at, 1
+        algorithm = self._batches(
+            source, runner, init, n_init, check_random_state(self.random_state)
+        )
+        algorithm = replace(algorithm, batch_size=source.rows, rows=source.rows)
+        # Each batch has a grid of its own, wide enough for its rows and the centers so far.
+        last = algorithm.start(source, runner) if first else self._drift
+        last = replace(last, grid=algorithm.grid)
+        seen = None
+        for chunk in source.chunks:
+            part = algorithm.summarize(chunk.read(), last)
+            seen = part if seen is None else seen + part
+        with one_blas_thread():
+            self._drift = algorithm.update(last, seen)
+        self.cluster_centers_ = self._drift.at
+        self._label(source, runner, self._drift.at, algorithm.grid)
+        self.n_steps_ = self.n_iter_ = self._drift.step
+        return self

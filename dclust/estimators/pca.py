@@ -1,0 +1,164 @@
+"""Incremental PCA as scikit-learn users know it, exact in one pass and mergeable."""
+
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from dclust.algorithms.pca import PCA, Axes, project, restore
+from dclust.algorithms.seeding import survey_rows
+from dclust.errors import DataError, SpecError
+from dclust.estimators.base import Passes, is_dask
+from dclust.passes.loop import Look
+from dclust.passes.runner import Runner, one_blas_thread
+
+
+class IncrementalPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Passes):  # type: ignore[misc]
+    """Principal component analysis from one read, exact up to 4,096 columns.
+
+    scikit-learn's `IncrementalPCA` approximates with a singular value decomposition per
+    batch; here batches add up to the exact scatter, so `partial_fit` in any portions gives
+    the same axes. With more columns a sketch of limited rank is kept, and
+    `captured_variance_` says how much it held.
+
+    Parameters
+    ----------
+    n_components : int, float in (0, 1) or None
+        How many axes, or the share of variance they must explain, or all.
+    whiten : bool
+        Scale coordinates to unit variance.
+    batch_size : int, optional
+        Accepted for scikit-learn's sake; batches do not change the answer here.
+    runner : Runner, optional
+        As in `KMeans`.
+
+    Attributes
+    ----------
+    components_ : (c, d) float64; the largest entry of each row, by size, is positive
+    explained_variance_, explained_variance_ratio_, singular_values_ : (c,)
+    mean_, var_ : (d,)
+    noise_variance_ : float
+    n_components_, n_samples_seen_ : int
+    captured_variance_ : float
+        Share of all variance that the summary kept; 1.0 when exact.
+
+    References
+    ----------
+    Chan, Golub and LeVeque, "Algorithms for computing the sample variance", 1983.
+    Ross et al., "Incremental learning for robust visual tracking", 2008.
+    """
+
+    def __init__(
+        self,
+        n_components: Any = None,
+        *,
+        whiten: bool = False,
+        batch_size: int | None = None,
+        runner: Runner | None = None,
+    ) -> None:
+        self.n_components = n_components
+        self.whiten = whiten
+        self.batch_size = batch_size
+        self.runner = runner
+
+    def _algorithm(self) -> PCA:
+        n = self.n_components
+        if n is not None and not (n >= 1 and int(n) == n) and not 0 < n < 1:
+            raise SpecError(
+                f"n_components={n!r} is neither a number of axes, at least 1, nor a share of "
+                "variance between 0 and 1, nor None."
+            )
+        return PCA(n, self.whiten)
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn the axes in one pass.
+
+        Parameters
+        ----------
+        X : (n, d) array, memmap, Zarr array, Dask array or Collection
+        y : ignored
+
+        Raises
+        ------
+        DataError
+            Rows are not finite.
+        SpecError
+            More axes are asked than the rows can have.
+        """
+        del y
+        source, runner, algorithm = self._source(X), self._runner(X), self._algorithm()
+        self._seen = runner.fold(Look(algorithm, None), source.chunks)
+        if not np.isfinite(self._seen.mean).all():
+            survey_rows(source, runner, 1, 0)  # names the first bad row
+        with one_blas_thread():
+            return self._set(algorithm.solve(self._seen))
+
+    def partial_fit(self, X: Any, y: Any = None, check_input: bool = True) -> Self:
+        """Add more rows; the axes are those of all rows so far.
+
+        Parameters
+        ----------
+        X : (m, d) array
+        y : ignored
+        check_input : bool
+            Accepted for scikit-learn's sake; rows are always checked.
+        """
+        del y, check_input
+        first = not hasattr(self, "_seen")
+        source, algorithm = self._source(X, reset=first), self._algorithm()
+        with one_blas_thread():
+            for chunk in source.chunks:
+                part = algorithm.look(chunk.read().x)
+                self._seen = part if first else self._seen + part
+                first = False
+            return self._set(algorithm.solve(self._seen))
+
+    def _set(self, axes: Axes) -> Self:
+        self._axes = axes
+        self.components_ = axes.components
+        self.explained_variance_ = axes.variance
+        self.explained_variance_ratio_ = axes.ratio
+        self.singular_values_ = np.sqrt(axes.variance * max(axes.rows - 1, 1))
+        self.mean_, self.var_ = axes.mean, axes.var
+        self.noise_variance_ = axes.noise
+        self.n_components_, self.n_samples_seen_ = len(axes.components), axes.rows
+        self.captured_variance_ = axes.captured
+        return self
+
+    def transform(self, X: Any) -> Any:
+        """Coordinates of rows on the axes.
+
+        Parameters
+        ----------
+        X : (m, d) array, memmap, Zarr array, Dask array or Collection
+
+        Returns
+        -------
+        (m, c) float32 for float32 and uint8 rows, float64 for float64; a Dask array for one.
+        """
+        check_is_fitted(self)
+        if is_dask(X):
+            kind = np.float64 if X.dtype == np.float64 else np.float32
+            chunks, meta = (X.chunks[0], (self.n_components_,)), np.empty((0, 0), kind)
+            return X.map_blocks(self.transform, dtype=kind, chunks=chunks, meta=meta)
+        x = self._rows(X)
+        return project(x, self._axes).astype(np.float64 if x.dtype == np.float64 else np.float32)
+
+    def inverse_transform(self, X: Any) -> np.ndarray:
+        """Rows from coordinates, as far as the axes go: (m, c) -> (m, d)."""
+        check_is_fitted(self)
+        z = np.asarray(X)
+        if z.ndim != 2 or z.shape[1] != self.n_components_:
+            raise DataError(f"coordinates of {self.n_components_} axes were expected: {z.shape}.")
+        kind = np.float32 if z.dtype == np.float32 else np.float64
+        return restore(z.astype(np.float64), self._axes).astype(kind)
+
+    @property
+    def _n_features_out(self) -> int:
+        return len(self.components_)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags

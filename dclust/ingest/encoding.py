@@ -1,0 +1,190 @@
+"""One row group of an ingest: read, decode, write, commit; bad items become holes with a reason."""
+
+from collections import Counter
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from dclust.collection.decode import Undecodable, decode, resize
+from dclust.collection.sources import Source
+from dclust.collection.sources.folder import shown
+from dclust.collection.writing import write_group
+from dclust.errors import SourceError
+from dclust.ingest.planning import Plan, plan_at
+from dclust.passes.blocks import Block
+from dclust.summaries.base import Sums
+
+FILES_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class GroupChunk:
+    """The rows of one row group that is to be written."""
+
+    group: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Tally(Sums):
+    """What became of the items of a chunk."""
+
+    rows: int
+    nbytes: int  # read
+    reasons: "Counter[str]"  # why items failed
+
+    @property
+    def failed(self) -> int:
+        """How many items failed."""
+        return self.reasons.total()
+
+
+@dataclass(frozen=True)
+class Encode:
+    """A task: decode the items of one row group and write them."""
+
+    root: str
+    fingerprint: str
+    settings: Any
+    source: Source
+
+    def __call__(self, chunk: GroupChunk, block: Block | None) -> Tally:
+        """Write one group; what became of its items."""
+        del block
+        plan = plan_at(self.root, self.fingerprint, self.settings)
+        items = plan.items(chunk.group)
+        position = items["position"].to_numpy()
+        n = chunk.stop - chunk.start
+        facts = Facts(n)
+        pixels = np.zeros((n, *plan.column.shape), plan.column.dtype)
+        if plan.form == "files":
+            names = items["name"].to_pylist()
+            self._decode(names, pixels, facts)
+            sources = [shown(name) for name in names]
+        else:
+            self._convert(plan, position, pixels, facts)
+            sources = [f"{plan.label}#{p}" for p in position]
+        valid = np.array([reason is None for reason in facts.reason])
+        values = {plan.column.name: pixels, "valid": valid}
+        if "label" in items:
+            values["label"] = items["label"].to_numpy()
+        reasons = Counter(r for r in facts.reason if r)
+        tally = Tally(n, facts.nbytes, reasons)
+        about = {"rows": n, "nbytes": facts.nbytes, "reasons": dict(reasons)}
+        table = facts.table(chunk.start, position, sources)
+        write_group(plan.root, plan.layout, chunk.group, values, about, table)
+        return tally
+
+    def _decode(self, names: list[bytes], pixels: np.ndarray, facts: "Facts") -> None:
+        policy = self.settings.decoding
+        for a in range(0, len(names), FILES_AT_ONCE):
+            for i, data in enumerate(self.source.read_files(names[a : a + FILES_AT_ONCE]), a):
+                if isinstance(data, OSError):
+                    facts.fail(i, "unreadable", str(data.strerror or data))
+                    continue
+                facts.nbytes += len(data)
+                facts.sha[i] = sha256(data).digest()
+                try:
+                    found = decode(data, policy)
+                except Undecodable as fault:
+                    facts.fail(i, fault.reason, str(fault))
+                    continue
+                pixels[i] = found.pixels
+                facts.size[i] = found.width, found.height
+                facts.mode[i], facts.format[i] = found.mode, found.format
+
+    def _convert(
+        self, plan: Plan, position: np.ndarray, pixels: np.ndarray, facts: "Facts"
+    ) -> None:
+        data = self.source.read_rows(position)
+        facts.nbytes += data.nbytes
+        for i in range(len(data)):
+            facts.sha[i] = sha256(data[i].tobytes()).digest()
+        if plan.form == "rows":
+            pixels[:] = data
+            if data.dtype.kind == "f":
+                for i in np.flatnonzero(~np.isfinite(pixels).all(1)):
+                    facts.fail(int(i), "not_finite", "the row holds NaN or infinity")
+                    pixels[i] = 0
+            return
+        images = eight_bits(data, plan.label)
+        facts.mode = ["RGB" if images.shape[-1] == 3 else "L"] * len(data)
+        facts.size = [(images.shape[2], images.shape[1])] * len(data)
+        if self.settings.size:
+            images = np.stack([resize(image, self.settings.decoding) for image in images])
+        pixels[:] = images
+
+
+class Facts:
+    """What is known of the items of a group, for rows.parquet."""
+
+    def __init__(self, n: int) -> None:
+        self.nbytes = 0
+        self.sha: list[bytes | None] = [None] * n
+        self.size: list[tuple[int, int] | None] = [None] * n
+        self.mode: list[str | None] = [None] * n
+        self.format: list[str | None] = [None] * n
+        self.reason: list[str | None] = [None] * n
+        self.error: list[str | None] = [None] * n
+
+    def fail(self, i: int, reason: str, error: str) -> None:
+        """Item i is a hole."""
+        self.reason[i], self.error[i] = reason, error
+
+    def table(self, start: int, position: np.ndarray, sources: list[str]) -> pa.Table:
+        """One line for each row."""
+        n = len(position)
+        size = [s or (None, None) for s in self.size]
+        return pa.table(
+            {
+                "row": np.arange(start, start + n),
+                "position": position,
+                "source": pa.array(sources, pa.string()),
+                "sha256": pa.array(self.sha, pa.binary(32)),
+                "width": pa.array([w for w, _ in size], pa.int32()),
+                "height": pa.array([h for _, h in size], pa.int32()),
+                "mode": pa.array(self.mode, pa.string()),
+                "format": pa.array(self.format, pa.string()),
+                "status": pa.array(["failed" if r else "ok" for r in self.reason], pa.string()),
+                "reason": pa.array(self.reason, pa.string()),
+                "error": pa.array(self.error, pa.string()),
+            }
+        )
+
+
+def eight_bits(data: np.ndarray, label: str) -> np.ndarray:
+    """Images as bytes with a channel axis: 16 bits scaled, fractions of 1 stretched.
+
+    Raises
+    ------
+    SourceError
+        Values lie outside the range their type stands for.
+    """
+    images = data if data.ndim == 4 else data[..., None]
+    if images.dtype == np.bool_:
+        images = images.astype(np.uint8) * 255
+    elif images.dtype.newbyteorder("=") == np.uint16:
+        images = ((images.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    elif images.dtype.kind in "iu" and images.dtype != np.uint8:
+        if images.min(initial=0) < 0 or images.max(initial=0) > 255:
+            raise SourceError(
+                f"{label} holds {images.dtype} images outside 0 to 255. Save them as uint8, or "
+                "as uint16 where white is 65535."
+            )
+        images = images.astype(np.uint8)
+    elif images.dtype.kind == "f":
+        low, high = images.min(initial=0), images.max(initial=0)
+        if not (np.isfinite([low, high]).all() and low >= 0 and high <= 1):
+            raise SourceError(
+                f"{label} holds floating-point images outside 0 to 1 (found {low:g} to {high:g}). "
+                "Scale them to 0 to 1, or to bytes."
+            )
+        images = np.rint(images * 255).astype(np.uint8)
+    if images.shape[-1] == 4:
+        alpha = images[..., 3:].astype(np.float32) / 255
+        images = np.rint(images[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+    return images

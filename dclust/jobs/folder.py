@@ -1,0 +1,131 @@
+"""The folder of a run: its spec, its events, its checkpoints, and which steps are done."""
+
+import json
+import secrets
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from dclust.collection.files import read_json, write_json
+from dclust.collection.records import load_record, save_record
+from dclust.errors import CollectionError, Stopped
+from dclust.jobs.spec import Spec, make_spec
+from dclust.passes.events import Events
+
+PACKAGES = ("dclust", "numpy", "scipy", "scikit-learn", "numba", "dask", "distributed", "zarr")
+PACKAGES += ("pillow", "scikit-image", "pyarrow")
+
+
+class RunFolder:
+    """`runs/<name>-<id>/`: everything one execution of a job knows."""
+
+    def __init__(self, path: Path, spec: Spec) -> None:
+        self.path, self.spec = path.absolute(), spec
+        self.events = Events([self._log])
+        self.stop = False  # set by a signal; looked at between chunks and passes
+        self.reads: dict[str, int] = {}  # bytes of rows looked at, by step
+        self._saved = 0.0
+
+    @classmethod
+    def create(cls, spec: Spec, path: Path | None = None) -> "RunFolder":
+        """A new folder for a new run.
+
+        Raises
+        ------
+        CollectionError
+            `path` exists already.
+        """
+        if path is None:
+            stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+            path = Path(spec.output) / f"{spec.name}-{stamp}-{secrets.token_hex(2)}"
+        if path.exists() and any(path.iterdir()):
+            raise CollectionError(
+                f"{path} exists already. `dclust resume {path}` goes on with it; or name another."
+            )
+        path.mkdir(parents=True, exist_ok=True)
+        write_json(path / "spec.json", spec.as_json())
+        found = {name: version(name) for name in PACKAGES}
+        write_json(path / "versions.json", found)
+        return cls(path, spec)
+
+    @classmethod
+    def open(cls, path: str | Path) -> "RunFolder":
+        """The folder of a run that was started.
+
+        Raises
+        ------
+        CollectionError
+            There is no run, or it was made by other versions.
+        """
+        path = Path(path)
+        found = read_json(path / "spec.json", f"the run {path}", "Name the folder of a run.")
+        spec = make_spec(found, str(path / "spec.json"))
+        then = read_json(path / "versions.json", f"the run {path}", "Start a new run.")
+        now = {name: version(name) for name in PACKAGES}
+        other = [f"{n} {then.get(n)} -> {v}" for n, v in now.items() if then.get(n) != v]
+        if other and not (path / "results").exists():
+            raise CollectionError(
+                f"{path} was started with other versions ({', '.join(other)}), which would change "
+                "its result. Install those, or start a new run."
+            )
+        return cls(path, spec)
+
+    def _log(self, event: dict[str, Any]) -> None:
+        """Keep every event but the many single chunks; stop where that is asked."""
+        if event["event"] != "chunk":
+            with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(event) + "\n")
+        if event["event"] == "pass":
+            step = event["stage"]
+            self.reads[step] = self.reads.get(step, 0) + event["bytes"]
+        if self.stop and event["event"] in ("chunk", "checkpoint", "step"):
+            raise Stopped(
+                f"stopped as asked; nothing is lost. Go on with `dclust resume {self.path}`."
+            )
+
+    @property
+    def work(self) -> Path:
+        """Intermediate rows; removed once the results are published."""
+        return self.path / "work"
+
+    @property
+    def results(self) -> Path:
+        """Where the results are once they are published."""
+        return self.path / "results"
+
+    def step(self, name: str, do: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Do a step, unless an earlier attempt finished it; what it found, as JSON."""
+        path = self.path / "steps" / f"{name}.json"
+        self.events.stage = name
+        if path.exists():
+            found: dict[str, Any] = read_json(path, f"step {name}", "Remove it and resume.")
+            self.reads[name] = found["read_bytes"]
+            return found
+        self.events.tell("step", {"state": "started"})
+        start = time.monotonic()
+        found = do()
+        found["seconds"] = round(time.monotonic() - start, 3)
+        found["read_bytes"] = self.reads.get(name, 0)
+        write_json(path, found)
+        self.events.tell("step", {"state": "done", "seconds": found["seconds"]})
+        return found
+
+    def checkpoint(self, name: str, model: Any, last: bool = False) -> None:
+        """Keep a model: after a pass, at most every few seconds, and always the last."""
+        score, step = getattr(model, "score", None), getattr(model, "step", None)
+        facts = {"score": score if score is None or score < float("inf") else None, "step": step}
+        self.events.tell("model", facts)
+        now = time.monotonic()
+        due = now - self._saved >= self.spec.checkpoint_seconds
+        if last or due or self.stop:
+            save_record(self.path / "checkpoints" / f"{name}.safetensors", model)
+            self._saved = now
+            self.events.tell("checkpoint", {"step": step})
+
+    def kept(self, name: str, kinds: tuple[type, ...]) -> Any:
+        """The checkpoint of that name, or None."""
+        path = self.path / "checkpoints" / f"{name}.safetensors"
+        return load_record(path, kinds) if path.exists() else None

@@ -1,0 +1,46 @@
+"""Arrays in, arrays out: the arithmetic of dclust, in NumPy, SciPy and numba.
+
+Compiled kernels are cached in a folder only its owner can enter, because numba's
+cache files are pickles; `NUMBA_CACHE_DIR` moves it.
+"""
+
+import os
+import stat
+from pathlib import Path
+
+import numba
+
+
+def _private_cache() -> None:
+    """Point numba at a cache folder of mode 0700 that belongs to this user."""
+    if "NUMBA_CACHE_DIR" in os.environ:
+        return
+    home = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
+    folder = Path(home) / "dclust" / "kernels"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.stat()
+    except OSError:
+        return  # no writable home: numba falls back to its own per-user folder
+    if found.st_uid == os.getuid() and not stat.S_IMODE(found.st_mode) & 0o077:
+        numba.config.CACHE_DIR = str(folder)
+
+
+_private_cache()
+
+
+def warm_up() -> None:
+    """Compile or load every kernel now, so that no pass waits for it."""
+    import numpy as np
+
+    from dclust.kernels.nearest import nearest_center
+    from dclust.kernels.sums import add_rows, add_values, squared_norms
+
+    for kind in (np.uint8, np.float32):
+        x, label = np.zeros((2, 2), kind), np.zeros(2, np.int32)
+        nearest_center(x, np.zeros((2, 2)))
+        sums, count = np.zeros((1, 2), np.int64), np.zeros(1, np.int64)
+        grid = (np.zeros(2), np.ones(2), 1.0)
+        add_rows(x, label, None, 1, grid, sums, count)
+        squared_norms(x, np.zeros(2))
+    add_values(np.zeros(2), label, None, 1.0, 1)

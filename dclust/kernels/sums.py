@@ -1,0 +1,93 @@
+"""Sums of rows per cluster in integers, so that no order of adding can change them."""
+
+import numba as nb
+import numpy as np
+
+
+@nb.njit(nogil=True, cache=True)
+def _add_bytes(x, label, sign, sums, count):  # type: ignore[no-untyped-def]
+    """sums[label] += sign x, for rows of bytes."""
+    for i in range(x.shape[0]):
+        k = label[i]
+        if k >= 0:
+            count[k] += sign
+            for j in range(x.shape[1]):
+                sums[k, j] += sign * np.int64(x[i, j])
+
+
+@nb.njit(nogil=True, cache=True)
+def _add_reals(x, label, weight, sign, origin, scale, weight_scale, sums, count):  # type: ignore[no-untyped-def]
+    """sums[label] += sign rint(w (x - origin) scale), column by column."""
+    one = weight.size == 0
+    for i in range(x.shape[0]):
+        k = label[i]
+        if k >= 0:
+            w = 1.0 if one else weight[i]
+            count[k] += sign * np.int64(np.rint(w * weight_scale))
+            for j in range(x.shape[1]):
+                q = np.rint((np.float64(x[i, j]) - origin[j]) * w * scale[j])
+                sums[k, j] += sign * np.int64(q)
+
+
+def add_rows(
+    x: np.ndarray,
+    label: np.ndarray,
+    weight: np.ndarray | None,
+    sign: int,
+    grid: tuple[np.ndarray, np.ndarray, float],
+    sums: np.ndarray,
+    count: np.ndarray,
+) -> None:
+    """Add (sign +1) or take away (-1) each row at its cluster, in fixed point.
+
+    Parameters
+    ----------
+    x : (m, d) uint8, float32 or float64
+    label : (m,) int32; rows of label -1 count nowhere
+    weight : (m,) float64, optional
+    sign : +1 or -1
+    grid : origin (d,), scale (d,), weight scale
+        One fixed-point grid for the whole fit; see `summaries.grid`.
+    sums : (k, d) int64, changed in place
+    count : (k,) int64, changed in place; weights in units of 1 / weight scale
+
+    """
+    origin, scale, weight_scale = grid
+    plain = weight is None and weight_scale == 1.0 and not origin.any() and (scale == 1.0).all()
+    if x.dtype == np.uint8 and plain:
+        _add_bytes(x, label, sign, sums, count)
+    else:
+        w = np.empty(0) if weight is None else weight
+        _add_reals(x, label, w, sign, origin, scale, weight_scale, sums, count)
+
+
+@nb.njit(nogil=True, cache=True)
+def _add_values(value, label, weight, scale, total):  # type: ignore[no-untyped-def]
+    one = weight.size == 0
+    for i in range(value.size):
+        k = label[i]
+        if k >= 0:
+            w = 1.0 if one else weight[i]
+            total[k] += np.int64(np.rint(value[i] * w * scale))
+
+
+def add_values(
+    value: np.ndarray, label: np.ndarray, weight: np.ndarray | None, scale: float, k: int
+) -> np.ndarray:
+    """Sum of w v per cluster in units of 1 / scale: (m,) float64 -> (k,) int64."""
+    total = np.zeros(k, np.int64)
+    _add_values(value, label, np.empty(0) if weight is None else weight, scale, total)
+    return total
+
+
+@nb.njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
+def squared_norms(x, origin):  # type: ignore[no-untyped-def]
+    """|x - origin|^2 of each row in float64: (m, d), (d,) -> (m,)."""
+    out = np.empty(x.shape[0])
+    for i in range(x.shape[0]):
+        total = 0.0
+        for j in range(x.shape[1]):
+            gap = np.float64(x[i, j]) - origin[j]
+            total += gap * gap
+        out[i] = total
+    return out

@@ -1,0 +1,237 @@
+"""The same passes on a Dask cluster: futures, the same merge tree, nothing scattered.
+
+A model travels as a task's result, so it can be made again when its holder dies; blocks
+are results of pure reads, so a lost one is read again.
+"""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from concurrent.futures import CancelledError
+from dataclasses import dataclass, replace
+from functools import cache
+from queue import Empty, SimpleQueue
+from typing import Any
+from uuid import uuid4
+
+import dask
+import numpy as np
+from distributed import Client, Future, KilledWorker
+from distributed.comm import CommClosedError
+from threadpoolctl import threadpool_limits
+
+from dclust.errors import DataError, DclustError, RunnerError
+from dclust.passes.blocks import Block, Chunk
+from dclust.passes.events import Events
+from dclust.passes.runner import FAN_IN, Picked, Task, Tree, bytes_of, merge, one_blas_thread
+from dclust.passes.serial import base_key
+from dclust.passes.sources import ArrayChunk, Source
+
+PATIENCE = 900.0  # seconds without any task finishing before a pass is given up
+GROUP_ABOVE = 64  # chunks read from disk: from here on a task takes FAN_IN of them
+
+
+@cache
+def _calm_worker() -> None:
+    """One BLAS thread for good, in a worker process that may not have been started by us."""
+    threadpool_limits(1, "blas")
+
+
+def _do(task: Task, chunk: Any, block: Block | None, home: int) -> Any:
+    if os.getpid() != home:
+        _calm_worker()
+    return task(chunk, block)
+
+
+def _do_several(task: Task, chunks: Sequence[Any], home: int) -> Any:
+    """FAN_IN chunks in a row, merged as the tree's lowest level would."""
+    total = _do(task, chunks[0], None, home)
+    for chunk in chunks[1:]:
+        total = total + _do(task, chunk, None, home)
+    return total
+
+
+def _load(chunk: Chunk, spare: int) -> Block:
+    block = chunk.read()
+    block.spare = spare
+    return block
+
+
+def _same(task: Task) -> Task:
+    return task
+
+
+@dataclass(frozen=True)
+class DelayedChunk:
+    """One block of a Dask array; its number of rows is known, its values are not."""
+
+    delayed: Any
+    start: int
+    stop: int
+    nbytes: int
+    key: str
+    weight: np.ndarray | None = None
+
+    def block(self, x: Any) -> Block:
+        """The block, once Dask has computed the values."""
+        return ArrayChunk(x, 0, self.start, self.stop, self.nbytes, self.key, self.weight).read()
+
+    def read(self) -> Block:
+        """Its rows, computed here; only without a cluster."""
+        return self.block(self.delayed.compute(scheduler="synchronous"))
+
+
+class Dask:
+    """Runs passes on whatever client the user has."""
+
+    def __init__(
+        self, client: Client, events: Events | None = None, patience: float = PATIENCE
+    ) -> None:
+        self.client = client
+        self.events = events or Events()
+        self.patience = patience
+        self.held: dict[str, Future] = {}
+
+    def fold(self, task: Task, chunks: Sequence[Any]) -> Any:
+        """Do the task on all chunks; the sum of what they say.
+
+        Raises
+        ------
+        RunnerError
+            Workers or scheduler are lost, or no task finished within the patience.
+
+        """
+        # A model of many centers is large for a graph, but it is sent once, not per task.
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1GB"}):
+            try:
+                with one_blas_thread():
+                    return self._fold(task, chunks)
+            except DclustError:
+                raise
+            except KilledWorker as fault:
+                raise RunnerError(
+                    f"the cluster gave up on a task after its worker died repeatedly ({fault}). "
+                    "Most often that is memory: give workers more, or use smaller row groups."
+                ) from fault
+            except (CancelledError, asyncio.CancelledError, CommClosedError, OSError) as fault:
+                raise RunnerError(
+                    f"the Dask cluster was lost during a pass ({type(fault).__name__}: {fault}). "
+                    "Start it again and resume the run; it goes on after its last pass."
+                ) from fault
+
+    def _fold(self, task: Task, chunks: Sequence[Any]) -> Any:
+        client, home = self.client, os.getpid()
+        sent = client.submit(_same, task, key=f"model-{uuid4().hex}")
+        pending: SimpleQueue[Future] = SimpleQueue()
+        futures: list[Future] = []
+
+        def submit(function: Any, *args: Any) -> Future:
+            future = client.submit(function, *args, pure=False, retries=1)
+            future.add_done_callback(pending.put)
+            futures.append(future)
+            return future
+
+        tree = Tree(lambda group: submit(merge, group))
+        some = self._leaves(chunks)
+        for part, block in some:
+            if block is None and len(part) > 1:
+                tree.push(submit(_do_several, sent, part, home))
+            else:
+                tree.push(submit(_do, sent, part[0], block, home))
+        root = tree.root()
+        leaves = len(some)
+        names = {f.key for f in futures}
+        for done in range(1, len(names) + 1):
+            try:
+                future = pending.get(timeout=self.patience)
+            except Empty:
+                raise RunnerError(
+                    f"no task of the cluster finished for {self.patience:.0f} s. Look at its "
+                    "workers (stopped? out of memory?), then resume the run."
+                ) from None
+            if future.status in ("error", "cancelled"):
+                future.result(timeout=self.patience)
+            if done <= leaves:
+                self.events.tell("chunk", {"done": done, "of": leaves})
+        seen = root.result(timeout=self.patience)
+        self.events.tell("pass", {"chunks": len(chunks), "bytes": bytes_of(chunks)})
+        return seen
+
+    def _leaves(self, chunks: Sequence[Any]) -> list[tuple[list[Any], Future | None]]:
+        """What each leaf task reads: one chunk, or several where there are very many."""
+        out: list[tuple[list[Any], Future | None]] = []
+        bare = not self.held and not any(isinstance(c, DelayedChunk) for c in chunks)
+        if bare and len(chunks) > GROUP_ABOVE:
+            # A group is a whole subtree only while all are full: the rest goes chunk by chunk.
+            return [(list(chunks[a : a + FAN_IN]), None) for a in range(0, len(chunks), FAN_IN)]
+        for chunk in chunks:
+            block = self.held.get(base_key(chunk))
+            base = chunk.chunk if isinstance(chunk, Picked) else chunk
+            if block is None and isinstance(base, DelayedChunk):
+                block = self._compute(base)
+            out.append(([chunk if block is None else _light(chunk)], block))
+        return out
+
+    def _compute(self, chunk: DelayedChunk) -> Future:
+        x = self.client.compute(chunk.delayed)
+        return self.client.submit(replace(chunk, delayed=None).block, x, pure=False, retries=1)
+
+    def hold(self, chunks: Sequence[Chunk], spare: int = 0) -> bool:
+        """Keep these chunks in worker memory if half of it holds them."""
+        workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
+        room = sum(w["memory_limit"] or 0 for w in workers)
+        if sum(c.nbytes + spare for c in chunks) > room // 2:
+            return False
+        for chunk in chunks:
+            if isinstance(chunk, DelayedChunk):
+                self.held[chunk.key] = self._compute(chunk)
+            else:
+                key = f"block-{uuid4().hex}"
+                self.held[chunk.key] = self.client.submit(_load, chunk, spare, key=key, retries=2)
+        return True
+
+    def drop(self) -> None:
+        """Let go of what is held."""
+        self.held.clear()
+
+
+def dask_source(x: Any, weight: np.ndarray | None = None) -> Source:
+    """The rows of a Dask array, block by block.
+
+    Parameters
+    ----------
+    x : dask.array.Array, (n, d), with known chunk sizes
+    weight : (n,) float64, optional
+
+    Raises
+    ------
+    DataError
+        Sizes are unknown, or the columns are chunked and cannot be put together.
+
+    """
+    if any(np.isnan(size) for size in x.shape):
+        raise DataError(
+            "the Dask array has chunks of unknown size. Call `x.compute_chunk_sizes()` first."
+        )
+    if len(x.chunks[1]) > 1:
+        x = x.rechunk({1: -1})
+    token, start, chunks = uuid4().hex, 0, []
+    for delayed, size in zip(x.to_delayed().ravel(), x.chunks[0], strict=True):
+        stop = start + size
+        w = None if weight is None else weight[start:stop]
+        bytes_ = size * x.shape[1] * x.dtype.itemsize
+        chunks.append(DelayedChunk(delayed, start, stop, bytes_, f"{token}-{start}", w))
+        start = stop
+    dtype = np.dtype(x.dtype)
+    return Source(tuple(chunks), x.shape[0], x.shape[1], dtype, "source", weight is not None)
+
+
+def _light(chunk: Any) -> Any:
+    """The numbers of a chunk without its rows, for a task that is given the block."""
+    if isinstance(chunk, Picked):
+        return Picked(_light(chunk.chunk), chunk.rows)
+    if isinstance(chunk, DelayedChunk):
+        return replace(chunk, delayed=None, weight=None)
+    if isinstance(chunk, ArrayChunk):
+        return replace(chunk, array=None, weight=None, labels=None)
+    return chunk

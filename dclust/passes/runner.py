@@ -1,0 +1,125 @@
+"""What every runner shares: the fixed merge tree, one BLAS thread, and the two verbs."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Protocol
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from dclust.passes.blocks import Block, Chunk
+from dclust.passes.events import Events
+from dclust.summaries.base import merge
+
+FAN_IN = 8
+
+
+class Task(Protocol):
+    """What is done with each chunk; pure but for output that may be written again."""
+
+    def __call__(self, chunk: Any, block: Block | None) -> Any:
+        """Say what one chunk holds. `block` is the chunk in memory, if it is kept there."""
+
+
+@dataclass(frozen=True)
+class Picked:
+    """A few rows of a chunk: what a mini-batch reads."""
+
+    chunk: Chunk
+    rows: np.ndarray  # (m,) int64 global row numbers, increasing
+
+    def read(self) -> Block:
+        """Only these rows; a chunk that can read a few rows cheaply does."""
+        few = getattr(self.chunk, "read_rows", None)
+        return few(self.rows) if few else self.of(self.chunk.read())
+
+    def of(self, block: Block) -> Block:
+        """These rows, out of the whole block; holes are in neither."""
+        at = np.minimum(block.rows.searchsorted(self.rows), max(len(block) - 1, 0))
+        return block.take(at[block.rows[at] == self.rows] if len(block) else at[:0])
+
+
+def block_of(chunk: Any, held: Block | None) -> Block:
+    """The block a task looks at: kept in memory, or read now."""
+    if held is None:
+        block: Block = chunk.read()
+        return block
+    return chunk.of(held) if isinstance(chunk, Picked) else held
+
+
+def bytes_of(chunks: Sequence[Any]) -> int:
+    """Bytes of rows that a pass over these chunks looks at."""
+    total = 0
+    for chunk in chunks:
+        if isinstance(chunk, Picked):
+            base = chunk.chunk
+            total += base.nbytes * len(chunk.rows) // max(base.stop - base.start, 1)
+        else:
+            total += getattr(chunk, "nbytes", 0)
+    return total
+
+
+class Tree:
+    """Merges summaries in a tree whose shape depends on how many there are, never on who."""
+
+    def __init__(self, join: Callable[[Sequence[Any]], Any] = merge) -> None:
+        self.join = join
+        self.levels: list[list[Any]] = [[]]
+
+    def push(self, summary: Any) -> None:
+        """Take the next summary, in the order of the chunks."""
+        self._push(0, summary)
+
+    def _push(self, level: int, summary: Any) -> None:
+        if level == len(self.levels):
+            self.levels.append([])
+        here = self.levels[level]
+        here.append(summary)
+        if len(here) == FAN_IN:
+            self.levels[level] = []
+            self._push(level + 1, self.join(here))
+
+    def root(self) -> Any:
+        """The sum of all; at least one was pushed."""
+        level = 0
+        while True:
+            here, self.levels[level] = self.levels[level], []
+            last = level == len(self.levels) - 1
+            if last and len(here) == 1:
+                return here[0]
+            if here:
+                self._push(level + 1, here[0] if len(here) == 1 else self.join(here))
+            level += 1
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    # Built once, after the kernels: finding the loaded BLAS libraries costs milliseconds.
+    import dclust.kernels.nearest
+    import dclust.kernels.scatter  # noqa: F401
+
+    return ThreadpoolController()
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """BLAS sums in another order on two threads, and fights with ours: one is enough."""
+    with _controller().limit(limits=1, user_api="blas"):
+        yield
+
+
+class Runner(Protocol):
+    """Somebody who can do a task on every chunk and merge what they say."""
+
+    events: Events
+
+    def fold(self, task: Task, chunks: Sequence[Any]) -> Any:
+        """Do the task on all chunks; the sum of what they say."""
+
+    def hold(self, chunks: Sequence[Chunk], spare: int = 0) -> bool:
+        """Keep these chunks in memory between passes if they fit; tells whether they do."""
+
+    def drop(self) -> None:
+        """Let go of what is held."""

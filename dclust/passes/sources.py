@@ -1,0 +1,177 @@
+"""Where rows come from: arrays in memory, Zarr and Dask arrays, columns of collections.
+
+A source is a list of chunks and what is known of them before looking.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+
+from dclust.collection.reading import Collection, opened
+from dclust.passes.blocks import Block
+
+CHUNK_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class Source:
+    """Rows to learn from, as chunks."""
+
+    chunks: tuple[Any, ...]
+    rows: int  # valid rows
+    columns: int
+    dtype: np.dtype[Any]
+    order: str = "source"  # "hashed": any run of rows is a random sample
+    weighted: bool = False
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all blocks together."""
+        return sum(c.nbytes for c in self.chunks)
+
+    @property
+    def largest(self) -> int:
+        """Bytes of the largest block."""
+        return max(c.nbytes for c in self.chunks)
+
+
+@dataclass(frozen=True)
+class ArrayChunk:
+    """Rows of something that slices like an array: NumPy, a memmap, Zarr."""
+
+    array: Any = field(repr=False)
+    first: int  # where the rows begin in `array`
+    start: int  # the number of the first row
+    stop: int
+    nbytes: int
+    key: str
+    weight: np.ndarray | None = field(default=None, repr=False)
+    labels: np.ndarray | None = field(default=None, repr=False)
+
+    def read(self) -> Block:
+        """Its rows, in memory."""
+        x = np.asarray(self.array[self.first : self.first + self.stop - self.start])
+        if x.dtype not in (np.uint8, np.float32, np.float64):
+            x = x.astype(np.float32 if x.dtype.itemsize <= 2 else np.float64)
+        rows = np.arange(self.start, self.stop)
+        return Block(x.reshape(len(x), -1), rows, self.weight, self.labels)
+
+
+def rows_per_chunk(row_bytes: int, rows: int) -> int:
+    """Rows of one chunk of an array in memory: 16 MiB, or less so that cores can share.
+
+    A function of the data alone: the number of cores must not change an answer.
+    """
+    most = max(1, CHUNK_BYTES // max(row_bytes, 1))
+    return max(min(most, -(-rows // 4)), min(rows, 1024))
+
+
+def array_source(
+    x: Any,
+    weight: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
+    chunk_rows: int | None = None,
+) -> Source:
+    """The rows of a NumPy array, a memmap or a Zarr array.
+
+    Parameters
+    ----------
+    x : (n, ...) array; rows are flattened
+    weight : (n,) float64, optional
+    labels : (n,) int64, optional
+    chunk_rows : int, optional
+        Rows per chunk; for a Zarr array rounded up to whole shards or chunks.
+
+    """
+    n, d = len(x), int(np.prod(x.shape[1:], dtype=np.int64))
+    step = chunk_rows or rows_per_chunk(d * x.dtype.itemsize, n)
+    unit = getattr(x, "shards", None) or getattr(x, "chunks", None)
+    if unit:
+        step = -(-step // unit[0]) * unit[0]
+    token, in_memory = uuid4().hex, isinstance(x, np.ndarray)
+    chunks = []
+    for a in range(0, n, step):
+        b = min(a + step, n)
+        chunks.append(
+            ArrayChunk(
+                x[a:b] if in_memory else x,
+                0 if in_memory else a,
+                a,
+                b,
+                (b - a) * d * x.dtype.itemsize,
+                f"{token}-{a}",
+                None if weight is None else weight[a:b],
+                None if labels is None else labels[a:b],
+            )
+        )
+    return Source(tuple(chunks), n, d, np.dtype(x.dtype), "source", weight is not None)
+
+
+@dataclass(frozen=True)
+class ColumnChunk:
+    """A range of rows of one column of a collection, with the labels learned for them."""
+
+    path: str
+    digest: str
+    column: str
+    start: int
+    stop: int
+    nbytes: int
+    labels: tuple[str, str, str] | None = None  # path, digest, column of other rows' labels
+
+    @property
+    def key(self) -> str:
+        """Equal for equal rows."""
+        return f"{self.digest}/{self.column}/{self.start}-{self.stop}"
+
+    def read(self) -> Block:
+        """Its valid rows, in memory."""
+        found = opened(self.path, self.digest)
+        there = found.valid(self.start, self.stop)
+        x = found.read(self.column, self.start, self.stop)
+        x = x.reshape(len(x), -1)
+        rows = np.arange(self.start, self.stop)
+        labels = None
+        if self.labels:
+            path, digest, column = self.labels
+            labels = opened(path, digest).read(column, self.start, self.stop).astype(np.int64)
+        if not there.all():
+            x, rows = x[there], rows[there]
+            labels = None if labels is None else labels[there]
+        return Block(x, rows, None, labels)
+
+    def read_rows(self, rows: np.ndarray) -> Block:
+        """A few of its rows, reading only the compressed chunks that hold them."""
+        found = opened(self.path, self.digest)
+        rows = rows[found.take("valid", rows)]
+        x = found.take(self.column, rows)
+        return Block(x.reshape(len(x), -1), rows)
+
+
+def column_source(
+    collection: Collection,
+    column: str,
+    labels: tuple[str, str, str] | None = None,
+    chunk_rows: int | None = None,
+) -> Source:
+    """A column of a collection as rows; a chunk is some whole row groups, of 16 MiB or so.
+
+    Parameters
+    ----------
+    labels : path, digest and column of a collection that holds a label for each row
+    chunk_rows : rows of a chunk, where it must be so many
+    """
+    spec, size = collection.layout.column(column), collection.layout.group_rows
+    groups = max(1, CHUNK_BYTES // max(1, spec.row_bytes * size))
+    # At least four chunks where there are four groups: cores share work chunk by chunk.
+    step = chunk_rows or size * min(groups, max(1, collection.layout.groups // 4))
+    path, digest = str(collection.path), collection.digest
+    chunks = tuple(
+        ColumnChunk(path, digest, column, a, b, (b - a) * (spec.row_bytes + 8), labels)
+        for a in range(0, collection.rows, step)
+        for b in [min(a + step, collection.rows)]
+    )
+    d = int(np.prod(spec.shape, dtype=np.int64))
+    return Source(chunks, collection.valid_rows, d, np.dtype(spec.dtype), collection.order)

@@ -1,0 +1,63 @@
+"""The runner for one process: numba and BLAS release the GIL, so threads share the rows."""
+
+import os
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import psutil
+
+from dclust.passes.blocks import Block, Chunk
+from dclust.passes.events import Events
+from dclust.passes.runner import Task, Tree, bytes_of, one_blas_thread
+from dclust.passes.serial import base_key
+
+
+class Threads:
+    """Runs passes on the cores of this process."""
+
+    def __init__(self, workers: int | None = None, events: Events | None = None) -> None:
+        self.workers = workers or len(os.sched_getaffinity(0))
+        self.events = events or Events()
+        self.held: dict[str, Block] = {}
+
+    def fold(self, task: Task, chunks: Sequence[Any]) -> Any:
+        """Do the task on all chunks; the sum of what they say."""
+        tree, waiting, done = Tree(), deque[Future[Any]](), 0
+
+        def take() -> None:
+            nonlocal done
+            tree.push(waiting.popleft().result())
+            done += 1
+            self.events.tell("chunk", {"done": done, "of": len(chunks)})
+
+        with one_blas_thread(), ThreadPoolExecutor(self.workers, "dclust") as pool:
+            try:
+                for chunk in chunks:
+                    # A short queue keeps few summaries waiting for their turn in the tree.
+                    if len(waiting) > 2 * self.workers:
+                        take()
+                    waiting.append(pool.submit(task, chunk, self.held.get(base_key(chunk))))
+                while waiting:
+                    take()
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+            seen = tree.root()
+        self.events.tell("pass", {"chunks": len(chunks), "bytes": bytes_of(chunks)})
+        return seen
+
+    def hold(self, chunks: Sequence[Chunk], spare: int = 0) -> bool:
+        """Keep these chunks in memory between passes if half of what is free holds them."""
+        if sum(c.nbytes + spare for c in chunks) > psutil.virtual_memory().available // 2:
+            return False
+        for chunk in chunks:
+            block = chunk.read()
+            block.spare = spare
+            self.held[chunk.key] = block
+        return True
+
+    def drop(self) -> None:
+        """Let go of what is held."""
+        self.held.clear()

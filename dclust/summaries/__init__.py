@@ -1,0 +1,1 @@
+"""What a chunk can say: summaries, each a commutative monoid under `+`."""

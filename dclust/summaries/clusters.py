@@ -1,0 +1,99 @@
+"""What a chunk says about clusters: how many rows each holds, their sum, how far they are."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dclust.kernels.sums import add_rows, add_values
+from dclust.summaries.base import Sums
+from dclust.summaries.grid import Grid
+
+
+@dataclass(frozen=True)
+class Moments(Sums):
+    """Counts, sums and squared distances of each cluster, all exact integers on one grid."""
+
+    count: np.ndarray  # (k,)    int64, weights in units of 1 / grid.weight_scale
+    total: np.ndarray  # (k, d)  int64, sum of w (x - origin) in units of 1 / grid.scale
+    square: np.ndarray  # (k,)   int64, sum of w |x - center|^2 in units of 1 / grid.square_scale
+    spread: int  # sum of w |x - origin|^2 in the same unit
+
+    @classmethod
+    def of(
+        cls,
+        x: np.ndarray,
+        label: np.ndarray,
+        gap: np.ndarray,
+        weight: np.ndarray | None,
+        grid: Grid,
+        k: int,
+        spread: int,
+        known: tuple[np.ndarray, np.ndarray] | None = None,
+    ) -> "Moments":
+        """The moments of rows with their labels and squared distances.
+
+        `known` are the (total, count) of these very labels, where they are already summed.
+        """
+        if known is None:
+            total, count = np.zeros((k, x.shape[1]), np.int64), np.zeros(k, np.int64)
+            add_rows(x, label, weight, 1, grid.columns, total, count)
+        else:
+            total, count = known
+        square = add_values(gap, label, weight, grid.square_scale, k)
+        return cls(count, total, square, spread)
+
+    def weights(self, grid: Grid) -> np.ndarray:
+        """Weight of each cluster: (k,) float64."""
+        return self.count / grid.weight_scale
+
+    def means(self, grid: Grid) -> np.ndarray:
+        """Mean of each cluster that holds any weight, the origin elsewhere: (k, d) float64."""
+        weight = np.where(self.count > 0, self.weights(grid), 1.0)
+        return np.asarray(grid.origin + self.total / grid.scale / weight[:, None])
+
+    def inertia(self, grid: Grid) -> float:
+        """Sum of squared distances to the centers these rows were measured from."""
+        return int(self.square.sum()) / grid.square_scale
+
+    def mean_variance(self, grid: Grid) -> float:
+        """Mean over columns of the variance of all rows, as scikit-learn scales `tol`."""
+        weight = float(self.count.sum()) / grid.weight_scale
+        mean = self.total.sum(0) / grid.scale / weight
+        spread = self.spread / grid.square_scale / weight - float((mean**2).sum())
+        return max(spread, 0.0) / len(mean)
+
+
+@dataclass(frozen=True)
+class Farthest:
+    """The rows farthest from their centers, the lower row first among equals."""
+
+    size: int
+    gap: np.ndarray  # (m,)    float64, squared distance
+    row: np.ndarray  # (m,)    int64
+    label: np.ndarray  # (m,)  int32, the cluster it was in
+    weight: np.ndarray  # (m,) float64
+    x: np.ndarray  # (m, d)
+
+    @classmethod
+    def of(
+        cls,
+        size: int,
+        x: np.ndarray,
+        row: np.ndarray,
+        gap: np.ndarray,
+        label: np.ndarray,
+        weight: np.ndarray | None,
+    ) -> "Farthest":
+        """The farthest `size` of these rows."""
+        best = np.lexsort((row, -gap))[:size]
+        w = np.ones(len(best)) if weight is None else weight[best]
+        return cls(size, gap[best], row[best], label[best], w, x[best])
+
+    def __add__(self, other: "Farthest") -> "Farthest":
+        gap, row = np.concatenate([self.gap, other.gap]), np.concatenate([self.row, other.row])
+        best = np.lexsort((row, -gap))[: self.size]
+        parts = (
+            np.concatenate([getattr(self, name), getattr(other, name)])[best]
+            for name in ("label", "weight", "x")
+        )
+        return Farthest(self.size, gap[best], row[best], *parts)
