@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from dclust.kernels.nearest import nearest_center
-from dclust.kernels.sums import add_rows, add_values, squared_norms
+from dclust.kernels.sums import add_rows
 from dclust.passes.blocks import Block
 from dclust.passes.runner import Runner
 from dclust.passes.sources import Source
-from dclust.summaries.clusters import Farthest, Moments
+from dclust.summaries.clusters import Farthest, First, Moments
 from dclust.summaries.grid import Grid
 
 
@@ -58,21 +58,24 @@ class Lloyd:
             return ()
         return source.chunks
 
-    def summarize(self, block: Block, model: Centers) -> Moments | Farthest:
+    def summarize(self, block: Block, model: Centers) -> Moments | First | Farthest:
         """Sums of the rows by their nearest center; or the rows farthest from theirs."""
         label, gap = nearest_center(block.x, model.at)
         if model.lost is not None:
             size = int((model.lost.count == 0).sum())
             return Farthest.of(size, block.x, block.rows, gap, label, block.weight)
-        return _moments(block, label, gap, model.grid, len(model.at))
+        moments = _moments(block, label, gap, model.grid, len(model.at))
+        return moments if model.tol >= 0 else First(moments, _whole(block, model.grid))
 
     def update(self, model: Centers, seen: Any) -> Centers:
         """Means of the rows; empty clusters move to the rows farthest from their centers."""
         if isinstance(seen, Farthest):
             assert model.lost is not None
             return self._moved(model, _refilled(model.lost, seen, model.grid))
-        tol = model.tol if model.tol >= 0 else self.tol * seen.mean_variance(model.grid)
-        model = replace(model, inertia=seen.inertia(model.grid), tol=tol)
+        if isinstance(seen, First):
+            model = replace(model, tol=self.tol * seen.whole.mean_variance(model.grid))
+            seen = seen.moments
+        model = replace(model, inertia=seen.inertia(model.grid))
         if (seen.count == 0).any() and seen.square.any():
             return replace(model, lost=seen)
         return self._moved(model, seen)
@@ -94,10 +97,8 @@ def _moments(block: Block, label: np.ndarray, gap: np.ndarray, grid: Grid, k: in
     if known is None:
         total, count = np.zeros((k, block.x.shape[1]), np.int64), np.zeros(k, np.int64)
         add_rows(block.x, label, block.weight, 1, grid.columns, total, count)
-        away = squared_norms(block.x, grid.origin)
-        spread = int(add_values(away, np.zeros_like(label), block.weight, grid.square_scale, 1)[0])
     else:
-        _, _, before, total, count, spread = known
+        _, _, before, total, count = known
         changed = np.flatnonzero(before != label)
         if len(changed):
             total, count = total.copy(), count.copy()
@@ -105,9 +106,16 @@ def _moments(block: Block, label: np.ndarray, gap: np.ndarray, grid: Grid, k: in
             w = None if block.weight is None else block.weight[changed]
             add_rows(x, before[changed], w, -1, grid.columns, total, count)
             add_rows(x, label[changed], w, 1, grid.columns, total, count)
-    seen = Moments.of(block.x, label, gap, block.weight, grid, k, spread, (total, count))
-    block.scratch = (k, grid, label, total, count, spread)
+    seen = Moments.of(block.x, label, gap, block.weight, grid, k, (total, count))
+    block.scratch = (k, grid, label, total, count)
     return seen
+
+
+def _whole(block: Block, grid: Grid) -> Moments:
+    """The rows as one cluster about the origin; weights do not count, as in scikit-learn's tol."""
+    label, away = nearest_center(block.x, grid.origin[None])
+    even = None if block.weight is None else np.full(len(block), grid.heaviest)
+    return Moments.of(block.x, label, away, even, grid, 1)
 
 
 def scratch_bytes(k: int, columns: int, rows: int) -> int:

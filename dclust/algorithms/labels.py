@@ -9,12 +9,31 @@ from typing import Any, Self
 import numpy as np
 
 from dclust.algorithms.kmeans import Centers
+from dclust.errors import DataError
 from dclust.kernels.nearest import nearest_center
 from dclust.passes.blocks import Block
 from dclust.passes.runner import block_of
 from dclust.summaries.base import Sums
 from dclust.summaries.clusters import Moments
 from dclust.summaries.grid import Grid
+
+
+def nearest(block: Block, centers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Nearest center of each row of a block and the squared distance to it.
+
+    Raises
+    ------
+    DataError
+        A row is not finite.
+    """
+    label, gap = nearest_center(block.x, centers)
+    bad = np.flatnonzero(~np.isfinite(gap))
+    if len(bad):
+        raise DataError(
+            f"row {block.rows[bad[0]]:,} holds NaN, infinity or a number too large to square. "
+            "Clean or impute such rows first."
+        )
+    return label, gap
 
 
 @dataclass(frozen=True)
@@ -49,15 +68,40 @@ class Labelling:
 
     def label(self, block: Block) -> tuple[np.ndarray, np.ndarray, Moments]:
         """Labels (m,) int32, squared distances (m,) and moments of one block."""
-        label, gap = nearest_center(block.x, self.centers)
+        label, gap = nearest(block, self.centers)
         k = len(self.centers)
-        return label, gap, Moments.of(block.x, label, gap, block.weight, self.grid, k, 0)
+        return label, gap, Moments.of(block.x, label, gap, block.weight, self.grid, k)
 
     def __call__(self, chunk: Any, block: Block | None) -> Labelled:
         """The labels of one chunk, to be gathered."""
         block = block_of(chunk, block)
         label, _, moments = self.label(block)
         return Labelled(Gathered(((block.rows, label),)), moments)
+
+
+@dataclass(frozen=True)
+class Predicting:
+    """A task: the nearest center of each row, and no more."""
+
+    centers: np.ndarray  # (k, d)
+
+    def __call__(self, chunk: Any, block: Block | None) -> Gathered:
+        """The labels of one chunk, to be gathered."""
+        block = block_of(chunk, block)
+        return Gathered(((block.rows, nearest(block, self.centers)[0]),))
+
+
+@dataclass(frozen=True)
+class Costing:
+    """A task: the weighted sum of squared distances to the nearest centers."""
+
+    centers: np.ndarray  # (k, d)
+
+    def __call__(self, chunk: Any, block: Block | None) -> float:
+        """The cost of one chunk."""
+        block = block_of(chunk, block)
+        _, gap = nearest(block, self.centers)
+        return float(gap.sum() if block.weight is None else (gap * block.weight).sum())
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ class MiniBatch:
         """Sums of the batch's rows in this block by their nearest center."""
         label, gap = nearest_center(block.x, model.at)
         k = len(model.at)
-        moments = Moments.of(block.x, label, gap, block.weight, model.grid, k, 0)
+        moments = Moments.of(block.x, label, gap, block.weight, model.grid, k)
         size = min(k, self.batch_size // 2) if self._reassigns(model) else 0
         key = uniform(self.seed, 3, model.step, block.rows)
         return Batch(moments, Sample.of(size, key, block.rows, block.x))
@@ -91,6 +91,8 @@ class MiniBatch:
         """Centers move to the mean of all rows they ever took; starved ones start anew."""
         grid, moments = model.grid, seen.moments
         taken = moments.weights(grid)
+        if not taken.any():  # holes or rows without weight only
+            return replace(model, step=model.step + 1)
         weight = model.weight + taken
         pull = np.where(weight > 0, taken / np.where(weight > 0, weight, 1), 0.0)
         at = model.at + pull[:, None] * (moments.means(grid) - model.at)
@@ -102,7 +104,7 @@ class MiniBatch:
             if starved.any() and not starved.all():
                 weight[starved] = weight[~starved].min()
         model = replace(model, at=at, weight=weight, moved=moved, since=since)
-        return self._judged(model, moments.inertia(grid) / max(float(taken.sum()), 1e-300))
+        return self._judged(model, moments.inertia(grid) / float(taken.sum()))
 
     def _starved(self, weight: np.ndarray, most: int) -> np.ndarray:
         """Centers with less than a hundredth of the largest one's weight, the least first."""

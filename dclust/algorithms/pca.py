@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg import eigh
 
-from dclust.errors import SpecError
+from dclust.errors import DataError, SpecError
 from dclust.passes.blocks import Block
 from dclust.passes.runner import Runner
 from dclust.passes.sources import Source
@@ -55,7 +55,19 @@ class PCA:
         return source.chunks if model is None else ()
 
     def summarize(self, block: Block, model: Axes | None) -> Scatter | Sketch:  # noqa: ARG002
-        """Scatter of a block, or its strongest axes."""
+        """Scatter of a block, or its strongest axes.
+
+        Raises
+        ------
+        DataError
+            A row is not finite.
+        """
+        bad = np.flatnonzero(~np.isfinite(block.x).all(1))
+        if len(bad):
+            raise DataError(
+                f"row {block.rows[bad[0]]:,} holds NaN or infinity. Clean or impute such rows "
+                "first."
+            )
         return self.look(block.x)
 
     def look(self, x: np.ndarray) -> Scatter | Sketch:

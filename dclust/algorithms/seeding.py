@@ -83,6 +83,9 @@ def survey_rows(source: Source, runner: Runner, size: int, seed: int) -> Survey:
             f"{extent.bad:,} of {extent.rows:,} rows hold NaN or infinity, the first is row "
             f"{extent.first_bad:,}. Clean or impute them first."
         )
+    with np.errstate(over="ignore"):
+        if not np.isfinite(extent.rows * ((extent.high - extent.low) ** 2).sum()):
+            raise DataError("the rows hold numbers too large to square. Scale them down first.")
     return survey
 
 
@@ -93,16 +96,18 @@ def grid_of(source: Source, extent: Extent, far: np.ndarray | None = None) -> Gr
     return Grid.over(extent.low, extent.high, extent.rows, heaviest, exact, far)
 
 
-def plus_plus(sample: Sample, k: int, random: np.random.RandomState) -> np.ndarray:
-    """Greedy k-means++ on a sample (Arthur and Vassilvitskii, 2007): (k, d) float64.
+def plus_plus(
+    x: np.ndarray, weight: np.ndarray, k: int, random: np.random.RandomState
+) -> np.ndarray:
+    """Greedy k-means++ on a few rows (Arthur and Vassilvitskii, 2007): (k, d) float64.
 
-    On a sample that holds all rows this is what scikit-learn draws from the same
-    random state.
+    On a sample that holds all rows, in their order, this is what scikit-learn draws from
+    the same random state.
     """
-    some = sample.by_row()
-    x = some.x.astype(np.float64)
-    centers, _ = kmeans_plusplus(x - x.mean(0), k, sample_weight=some.weight, random_state=random)
-    return np.asarray(centers + x.mean(0))
+    x = x.astype(np.float64)
+    middle = x.mean(0)  # scikit-learn's distances need rows near zero
+    centers, _ = kmeans_plusplus(x - middle, k, sample_weight=weight, random_state=random)
+    return np.asarray(centers + middle)
 
 
 @dataclass(frozen=True)
@@ -110,7 +115,6 @@ class Candidates:
     """Rows chosen so far by k-means||, and how much weight is nearest to each."""
 
     at: np.ndarray  # (c, d) float64
-    cost: float = np.inf  # sum of squared distances to them, from the last pass
     weight: np.ndarray = field(default_factory=lambda: np.empty(0))  # (c,), after the last pass
     step: int = 0
 
@@ -160,8 +164,8 @@ class ScalableSeeding:
         """More candidates, or their weights."""
         if model.step < self.rounds:
             at = np.concatenate([model.at, seen.far.x.astype(np.float64)])
-            return Candidates(at, model.cost, model.weight, model.step + 1)
-        return Candidates(model.at, model.cost, seen.count / self.weight_scale, model.step + 1)
+            return Candidates(at, model.weight, model.step + 1)
+        return Candidates(model.at, seen.count / self.weight_scale, model.step + 1)
 
 
 def parallel_seeds(source: Source, runner: Runner, survey: Survey, k: int, seed: int) -> np.ndarray:
@@ -170,12 +174,12 @@ def parallel_seeds(source: Source, runner: Runner, survey: Survey, k: int, seed:
     first = survey.sample.x[:1]
     found: Candidates = fit(ScalableSeeding(first, k, seed, scale), source, runner)
     at, index = np.unique(found.at, axis=0, return_inverse=True)
-    weight = np.bincount(index.ravel(), found.weight)
+    weight: np.ndarray = np.bincount(index.ravel(), found.weight)
     if len(at) < k:  # rows repeat: any choice is as good, the sample fills up
         more = np.unique(np.concatenate([at, survey.sample.x.astype(np.float64)]), axis=0)
         at, weight = more, np.ones(len(more))
     n = min(k, len(at))
     # The candidates are few: their own Lloyd steps are left to the passes over all rows.
-    chosen, _ = kmeans_plusplus(at, n, sample_weight=weight, random_state=seed % 2**32)
+    chosen = plus_plus(at, weight, n, np.random.RandomState(seed % 2**32))
     fill = at[np.arange(k - n) % len(at)]
     return np.concatenate([chosen, fill])

@@ -22,6 +22,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 from PIL.Image import Resampling, Transpose
 from PIL.TiffImagePlugin import TiffImageFile
 
+from dclust.collection.quiet import hush_pillow
 from dclust.errors import DclustError, SpecError, listed
 
 # What people keep pictures in, with parsers that are small or that browsers have fuzzed for years.
@@ -153,6 +154,7 @@ class _Warnings(threading.local):
             warnings.warn(text, category, stacklevel + 1)
 
 
+hush_pillow()
 _hush = _Warnings()
 # All imported here, so that Pillow never goes looking for plugins and loads those we refuse.
 for _name in ("", "Avif", "Bmp", "Gif", "Jpeg", "Png", "Ppm", "Tiff", "WebP"):

@@ -16,17 +16,8 @@ from dclust.errors import CollectionError
 ASIDE = ".aside-"
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def sync_file(path: Path) -> None:
-    """Make a file's bytes survive a power cut."""
+    """Make a file's bytes, or the names in a folder, survive a power cut."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -39,23 +30,25 @@ def aside(path: Path) -> Path:
     return path.with_name(f"{ASIDE}{uuid.uuid4().hex[:12]}-{path.name}")
 
 
-def settle(made: Path, path: Path) -> None:
-    """Give a finished file its name, durably."""
-    sync_file(made)
-    made.replace(path)
-    sync_folder(path.parent)
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Where to write a file: it gets its name, durably, if the block ends well, else it goes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = aside(path)
+    try:
+        yield made
+        sync_file(made)
+        made.replace(path)
+        sync_file(path.parent)
+    except BaseException:
+        made.unlink(missing_ok=True)
+        raise
 
 
 def write_file(path: Path, data: bytes) -> None:
     """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    made = aside(path)
-    try:
+    with whole(path) as made:
         made.write_bytes(data)
-        settle(made, path)
-    except BaseException:
-        made.unlink(missing_ok=True)
-        raise
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -90,7 +83,7 @@ def publish(made: Path, path: Path) -> None:
     that exists with content is never replaced.
     """
     assert any(made.iterdir())
-    sync_folder(made)
+    sync_file(made)
     try:
         made.rename(path)
     except OSError as fault:
@@ -99,7 +92,7 @@ def publish(made: Path, path: Path) -> None:
         raise CollectionError(
             f"{path} exists already and is never overwritten. Move it away or choose another name."
         ) from fault
-    sync_folder(path.parent)
+    sync_file(path.parent)
 
 
 def clear_asides(folder: Path) -> None:

@@ -5,6 +5,7 @@ of every column. Its size is a power of two of rows, at most 32 MiB uncompressed
 """
 
 from dataclasses import asdict, dataclass
+from math import gcd, prod
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,8 +15,9 @@ GROUP_BYTES = 32 * 2**20
 CHUNK_BYTES = 2**20
 
 
-def _power_below(limit: float) -> int:
-    return int(2 ** int(np.log2(max(limit, 1))))
+def _power_below(limit: int) -> int:
+    """The largest power of two that is at most `limit`, and at least 1."""
+    return 1 << max(limit, 1).bit_length() - 1
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,12 @@ class Column:
     @property
     def row_bytes(self) -> int:
         """Bytes of one row."""
-        return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+        return prod(self.shape) * np.dtype(self.dtype).itemsize
 
     def chunk_rows(self, group_rows: int) -> int:
-        """Rows of one compressed chunk inside a shard: about 1 MiB."""
-        return min(group_rows, _power_below(CHUNK_BYTES / max(self.row_bytes, 1)))
+        """Rows of one compressed chunk inside a shard: 1 MiB or less, and a divisor of it."""
+        most = CHUNK_BYTES // max(self.row_bytes, 1)
+        return group_rows if group_rows <= most else gcd(group_rows, _power_below(most))
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,11 @@ class Layout:
     columns: tuple[Column, ...]
 
     @classmethod
-    def of(cls, rows: int, columns: tuple[Column, ...], most: int = GROUP_BYTES) -> Self:
-        """Cut `rows` into some sixteen groups, none over `most` bytes, none below 1 MiB."""
+    def of(cls, rows: int, columns: tuple[Column, ...]) -> Self:
+        """Cut `rows` into some sixteen groups, where that makes them 1 to 32 MiB large."""
         row = max(c.row_bytes for c in columns)
-        size = min(max(rows * row / 16, CHUNK_BYTES), most)
-        return cls(rows, _power_below(size / row), columns)
+        size = min(max(rows * row // 16, CHUNK_BYTES), GROUP_BYTES)
+        return cls(rows, _power_below(size // row), columns)
 
     @property
     def groups(self) -> int:

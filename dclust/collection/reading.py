@@ -11,38 +11,46 @@ import zarr
 
 from dclust.collection.files import checksum, read_json
 from dclust.collection.layout import Layout
-from dclust.collection.writing import FORMAT, SEAL
+from dclust.collection.writing import FORMAT, SEAL, digest_of
 from dclust.errors import CollectionError, DamageError, listed
+
+MEND = "Restore it from a copy or make it again."
 
 
 class Collection:
-    """A sealed collection: its columns by row range, its table of rows, its facts."""
+    """A sealed collection: its columns by row range, its table of rows, its facts.
 
-    def __init__(self, path: str | Path) -> None:
+    Opening looks at the size of every shard; only `verify` goes without, for it tells all.
+    """
+
+    def __init__(self, path: str | Path, look: bool = True) -> None:
         self.path = Path(path).absolute()
         if not self.path.is_dir():
             raise CollectionError(
                 f"there is no collection at {self.path}. Make one: `dclust ingest SOURCE {path}`."
             )
         advice = f"Finish it: `dclust ingest --resume SOURCE {path}`."
-        self.seal: dict[str, Any] = read_json(self.path / SEAL, f"the collection {path}", advice)
-        if self.seal.get("format", 0) > FORMAT:
+        found = read_json(self.path / SEAL, f"the collection {path}", advice)
+        self.seal: dict[str, Any] = found if isinstance(found, dict) else {}
+        if isinstance(version := self.seal.get("format"), int) and version > FORMAT:
             raise CollectionError(
-                f"{path} has format {self.seal['format']}, this dclust reads up to {FORMAT}. "
+                f"{path} has format {version}, this dclust reads up to {FORMAT}. "
                 "Update dclust: `pip install -U dclust`."
             )
+        body = {name: value for name, value in self.seal.items() if name != "digest"}
+        self.digest: str = self.seal.get("digest", "")
+        if digest_of(body) != self.digest:
+            raise DamageError(f"{SEAL} of {path} is not what dclust wrote there. {MEND}")
         self.layout = Layout.from_json(self.seal)
-        self.digest: str = self.seal["digest"]
         self.rows = self.layout.rows
         self.order: str = self.seal.get("order", "source")
         self.classes: list[str] | None = self.seal.get("classes")
         self.valid_rows: int = self.seal.get("valid_rows", self.rows)
         self._arrays: dict[str, Any] = {}
-        faults = [f for g in range(self.layout.groups) for f in self._missing(g)]
+        faults = [f for g in range(self.layout.groups) for f in self._missing(g)] if look else []
         if faults:
-            raise DamageError(
-                listed([*faults, f"{path} is damaged: restore it from a copy or ingest it again."])
-            )
+            more = f"{len(faults):,} faults, all listed by `dclust verify {path}`. {MEND}"
+            raise DamageError(listed([*faults[:20], more]))
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -60,26 +68,44 @@ class Collection:
                 faults.append(f"row group {group} of {self.path.name}: shard {name} {what}")
         return faults
 
+    def _changed(self, name: str) -> list[str]:
+        """What is wrong with a file that is no shard."""
+        path = self.path / name
+        if path.exists() and list(checksum(path)) == self.seal["files"][name]:
+            return []
+        return [f"{name} of {self.path.name} is missing or fails its checksum"]
+
+    def _array(self, column: str) -> Any:
+        """The Zarr array of a column; whether its metadata are whole is asked once."""
+        if column not in self._arrays:
+            if faults := self._changed(f"{column}/zarr.json"):
+                raise DamageError(f"{faults[0]}. {MEND}")
+            self._arrays[column] = zarr.open_array(self.path / column, mode="r", zarr_format=3)
+        return self._arrays[column]
+
     def read(self, column: str, start: int, stop: int) -> np.ndarray:
         """Rows start to stop of a column, holes included: (stop - start, ...).
 
         Raises
         ------
-        CollectionError
+        DamageError
             A shard is missing, truncated or fails its checksum; names the row group.
 
         """
-        if column not in self._arrays:
-            self._arrays[column] = zarr.open_array(self.path / column, mode="r", zarr_format=3)
         groups = range(start // self.layout.group_rows, -(-stop // self.layout.group_rows))
         if faults := [f for g in groups for f in self._missing(g)]:
             raise DamageError(listed(faults))
+        array = self._array(column)
         try:
-            return np.asarray(self._arrays[column][start:stop])
+            return np.asarray(array[start:stop])
+        except MemoryError:
+            raise
         except Exception as fault:  # whatever a codec raises, the bytes are not the ones written
-            where = ", ".join(map(str, groups))
+            if len(groups) > 1:  # one by one, to name the group
+                for a, b in map(self.layout.span, groups):
+                    self.read(column, max(a, start), min(b, stop))
             raise DamageError(
-                f"row group {where} of {self.path.name} is damaged ({column}): {fault}. "
+                f"row group {groups[0]} of {self.path.name} is damaged ({column}): {fault}. "
                 f"`dclust verify {self.path}` lists all damage."
             ) from fault
 
@@ -102,6 +128,8 @@ class Collection:
 
     def table(self, columns: list[str] | None = None) -> pa.Table:
         """The table of rows (rows.parquet)."""
+        if faults := self._changed("rows.parquet"):
+            raise DamageError(f"{faults[0]}. {MEND}")
         return pq.read_table(self.path / "rows.parquet", columns=columns)
 
     def verify(self) -> list[str]:
@@ -117,32 +145,24 @@ class Collection:
                     faults.append(
                         f"row group {group} of {self.path.name}: shard {name} fails its checksum"
                     )
-        for name, (size, crc) in self.seal.get("files", {}).items():
-            path = self.path / name
-            if not path.exists() or checksum(path) != (size, crc):
-                faults.append(f"{name} of {self.path.name} is missing or fails its checksum")
-        return faults
+        return faults + [f for name in self.seal["files"] for f in self._changed(name)]
 
 
 @lru_cache(maxsize=32)
-def _opened(path: str, digest: str) -> Collection:
+def opened(path: str, digest: str) -> Collection:
+    """The collection at `path` with this very digest, opened once per process."""
     found = Collection(path)
     if found.digest != digest:
         raise CollectionError(f"{path} was changed while it was being read. Start again.")
     return found
 
 
-def opened(path: str, digest: str) -> Collection:
-    """The collection at `path` with this very digest, opened once per process."""
-    return _opened(path, digest)
-
-
 def verify(path: str | Path) -> list[str]:
     """All damage of a collection, one line each, even where it cannot be opened."""
     try:
-        return Collection(path).verify()
+        return Collection(path, look=False).verify()
     except CollectionError as fault:
-        return [line.removeprefix("  - ") for line in str(fault).splitlines() if line]
+        return [str(fault)]
 
 
 def is_zarr(x: object) -> bool:

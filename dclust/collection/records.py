@@ -5,6 +5,7 @@ kept. It is written aside and renamed, so a checkpoint is whole or absent.
 """
 
 import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ def _flatten(record: Any, at: str, arrays: dict[str, np.ndarray], plain: dict[st
         if is_dataclass(value):
             _flatten(value, name + ".", arrays, plain)
         elif isinstance(value, np.ndarray):
-            arrays[name] = np.ascontiguousarray(value)
+            arrays[name] = np.asarray(value, value.dtype.newbyteorder("<"), order="C")
         elif isinstance(value, np.generic):
             plain[name] = value.item()
         else:
@@ -39,7 +40,17 @@ def save_record(path: Path, record: Any) -> None:
     arrays: dict[str, np.ndarray] = {}
     plain: dict[str, Any] = {}
     _flatten(record, "", arrays, plain)
-    write_file(path, save(arrays, metadata={"record": json.dumps(plain)}))
+    text = json.dumps(plain)
+    # One key: safetensors writes several in any order, and equal models should be equal files.
+    write_file(path, save(arrays, {f"record {_crc(text, arrays)}": text}))
+
+
+def _crc(text: str, arrays: dict[str, np.ndarray]) -> str:
+    """A checksum of all that is kept, for safetensors has none."""
+    crc = zlib.crc32(text.encode())
+    for name in sorted(arrays):
+        crc = zlib.crc32(arrays[name].data, zlib.crc32(name.encode(), crc))
+    return f"{crc:08x}"
 
 
 def load_record(path: Path, kinds: Sequence[type[Any]]) -> Any:
@@ -53,9 +64,12 @@ def load_record(path: Path, kinds: Sequence[type[Any]]) -> Any:
     """
     try:
         with safe_open(str(path), "np") as file:
-            plain = json.loads((file.metadata() or {})["record"])
+            about = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return _build("", {k.__name__: k for k in kinds}, arrays, plain)
+        [(key, text)] = about.items()
+        if key != f"record {_crc(text, arrays)}":
+            raise ValueError("it fails its checksum")
+        return _build("", {k.__name__: k for k in kinds}, arrays, json.loads(text))
     except FileNotFoundError:
         raise CollectionError(f"there is no model at {path}. Name a published run.") from None
     except (SafetensorError, KeyError, ValueError, TypeError, OSError) as fault:

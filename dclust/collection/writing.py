@@ -15,15 +15,7 @@ import pyarrow.parquet as pq
 import zarr
 from zarr.codecs import ZstdCodec
 
-from dclust.collection.files import (
-    aside,
-    checksum,
-    read_json,
-    settle,
-    sync_file,
-    sync_folder,
-    write_json,
-)
+from dclust.collection.files import checksum, read_json, sync_file, whole, write_json
 from dclust.collection.layout import Column, Layout
 from dclust.errors import CollectionError
 
@@ -62,14 +54,8 @@ def sidecar_path(root: Path, group: int) -> Path:
 
 def write_table(path: Path, table: pa.Table, group_rows: int | None = None) -> None:
     """Write a Parquet file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    made = aside(path)
-    try:
+    with whole(path) as made:
         pq.write_table(table, made, compression="zstd", row_group_size=group_rows)
-        settle(made, path)
-    except BaseException:
-        made.unlink(missing_ok=True)
-        raise
 
 
 def write_group(
@@ -101,11 +87,11 @@ def write_group(
     for name, value in values.items():
         assert len(value) == stop - start, (name, len(value), start, stop)
         array = zarr.open_array(root / name, mode="r+", zarr_format=3)
-        array.config.write_empty_chunks  # noqa: B018 - fails loudly if zarr drops the option
         array.with_config({"write_empty_chunks": True})[start:stop] = value
         path = layout.shard(root, name, group)
         sync_file(path)
-        sync_folder(path.parent)
+        for folder in path.relative_to(root).parents:
+            sync_file(root / folder)
         shards[name] = list(checksum(path))
     record = {"group": group, "rows": [start, stop], "shards": shards, "facts": facts or {}}
     write_json(commit_path(root, group), record)
@@ -139,11 +125,26 @@ def commits(root: Path, layout: Layout, advice: str) -> list[dict[str, Any]]:
 
 
 def seal(root: Path, layout: Layout, kind: str, about: dict[str, Any], advice: str) -> str:
-    """Finish a collection: check all commits, then write the seal. Returns its digest."""
-    done = commits(root, layout, advice)
-    groups = [c["shards"] for c in done]
-    body = {"format": FORMAT, "kind": kind, **layout.as_json(), **about, "shards": groups}
-    exact = json.dumps(body, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogateescape")
-    digest = hashlib.sha256(exact).hexdigest()
+    """Finish a collection: check all commits, then write the seal. Returns its digest.
+
+    `about` may name further `files` below root, whose size and CRC are then sealed too.
+    """
+    shards = [c["shards"] for c in commits(root, layout, advice)]
+    names = [*(f"{c.name}/zarr.json" for c in layout.columns), *about.get("files", ())]
+    body = {
+        "format": FORMAT,
+        "kind": kind,
+        **layout.as_json(),
+        **about,
+        "files": {name: list(checksum(root / name)) for name in names},
+        "shards": shards,
+    }
+    digest = digest_of(body)
     write_json(root / SEAL, {**body, "digest": digest})
     return digest
+
+
+def digest_of(body: dict[str, Any]) -> str:
+    """The SHA-256 of all that a seal says; with the CRCs in it, of the whole collection."""
+    exact = json.dumps(body, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogateescape")
+    return hashlib.sha256(exact).hexdigest()

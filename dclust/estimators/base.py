@@ -1,5 +1,7 @@
 """What the estimators share: any kind of rows becomes a source, and a runner is found for it."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -9,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from dclust.collection.reading import Collection, is_zarr
 from dclust.errors import DataError, SpecError
+from dclust.passes.blocks import as_rows
 from dclust.passes.dask import Dask, dask_source
 from dclust.passes.runner import Runner
 from dclust.passes.sources import Source, array_source, column_source
@@ -30,20 +33,35 @@ class Passes(BaseEstimator):  # type: ignore[misc]
                 raise SpecError("sample_weight goes with arrays; a collection has none.")
             source = column_source(X, only_column(X))
         elif is_dask(X):
-            source = dask_source(X, self._weights(weight, X.shape[0]))
+            source = dask_source(_flat(X), self._weights(weight, X.shape[0]))
         elif is_zarr(X):
             source = array_source(X, self._weights(weight, X.shape[0]))
         else:
             X = validate_data(self, X, dtype=KINDS, order="C", reset=reset)
             return array_source(X, self._weights(weight, len(X)))
+        if not source.rows or not source.columns:
+            raise DataError(f"rows of some columns are needed; X has shape {X.shape}.")
         if reset:
             self.n_features_in_ = source.columns
-        elif source.columns != self.n_features_in_:
+        self._check_columns(source.columns)
+        return source
+
+    def _check_columns(self, columns: int) -> None:
+        if columns != self.n_features_in_:
             raise DataError(
-                f"X has {source.columns} features, but {type(self).__name__} is expecting "
+                f"X has {columns} features, but {type(self).__name__} is expecting "
                 f"{self.n_features_in_} features as input."
             )
-        return source
+
+    def _by_block(self, X: Any, function: Callable[[np.ndarray], np.ndarray]) -> Any:
+        """A Dask array of what a function says of each block of rows of another."""
+        X = _flat(X).rechunk({1: -1})
+        self._check_columns(X.shape[1])
+        say = partial(_said, function)
+        one = say(np.zeros((1, X.shape[1]), X.dtype))
+        if one.ndim == 1:
+            return X.map_blocks(say, dtype=one.dtype, drop_axis=1, meta=one[:0])
+        return X.map_blocks(say, dtype=one.dtype, chunks=(X.chunks[0], one.shape[1:]), meta=one[:0])
 
     @staticmethod
     def _weights(weight: Any, rows: int) -> np.ndarray | None:
@@ -57,7 +75,7 @@ class Passes(BaseEstimator):  # type: ignore[misc]
         weight = np.broadcast_to(weight, (rows,)).copy()
         if not np.isfinite(weight).all() or (weight < 0).any():
             raise DataError("sample_weight must be finite and not negative.")
-        return weight
+        return np.asarray(weight)
 
     def _runner(self, X: Any) -> Runner:
         """The runner asked for; the user's Dask client for what lies on it; threads otherwise."""
@@ -84,6 +102,17 @@ def is_dask(x: object) -> bool:
     from dask.array import Array
 
     return isinstance(x, Array)
+
+
+def _said(function: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:
+    return function(as_rows(x))
+
+
+def _flat(x: Any) -> Any:
+    """A Dask array as rows: (n, ...) -> (n, d)."""
+    if x.ndim < 2:
+        raise DataError(f"rows are needed, (n, d); X has shape {x.shape}.")
+    return x.reshape((x.shape[0], -1)) if x.ndim > 2 else x
 
 
 def only_column(collection: Collection) -> str:

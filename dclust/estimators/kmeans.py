@@ -1,6 +1,8 @@
 """K-means as scikit-learn users know it, on rows of any kind and number."""
 
 import warnings
+from functools import partial
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -11,10 +13,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from dclust.algorithms.kmeans import scratch_bytes
-from dclust.algorithms.labels import Labelled, Labelling
-from dclust.errors import DataError, SpecError
+from dclust.algorithms.labels import Costing, Labelled, Labelling, Predicting, nearest
+from dclust.errors import DataError, SpecError, listed
 from dclust.estimators.base import Passes, is_dask
-from dclust.kernels.nearest import nearest_center
+from dclust.passes.blocks import Block
 from dclust.passes.runner import Runner
 from dclust.passes.sources import Source
 from dclust.selection.restarts import Init, begin, best_lloyd
@@ -54,33 +56,25 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
         """
         check_is_fitted(self)
         if is_dask(X):
-            return X.map_blocks(self.predict, dtype=np.int32, drop_axis=1, meta=np.empty(0, "i4"))
+            return self._by_block(X, partial(_labels, centers=self.cluster_centers_))
         source = self._source(X, reset=False)
-        return _predicted(self.cluster_centers_, source, self._runner(X))
+        seen = self._runner(X).fold(Predicting(self.cluster_centers_), source.chunks)
+        return seen.in_order()
 
     def transform(self, X: Any) -> Any:
         """Distance of each row to each center: (m, k)."""
         check_is_fitted(self)
         if is_dask(X):
-            kind = np.float32 if X.dtype == np.float32 else np.float64
-            chunks = (X.chunks[0], (len(self.cluster_centers_),))
-            meta = np.empty((0, 0), kind)
-            return X.map_blocks(self.transform, dtype=kind, chunks=chunks, meta=meta)
-        x = self._rows(X)
-        kind = np.float32 if x.dtype == np.float32 else np.float64
-        return cdist(x.astype(np.float64), self.cluster_centers_).astype(kind)
+            return self._by_block(X, partial(_distances, centers=self.cluster_centers_))
+        return _distances(self._rows(X), self.cluster_centers_)
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Minus the sum of squared distances of the rows to their nearest centers."""
         del y
         check_is_fitted(self)
         source = self._source(X, sample_weight, reset=False)
-        total = 0.0
-        for chunk in source.chunks:
-            block = chunk.read()
-            _, gap = nearest_center(block.x, self.cluster_centers_)
-            total += float(gap.sum() if block.weight is None else (gap * block.weight).sum())
-        return -total
+        cost: float = self._runner(X).fold(Costing(self.cluster_centers_), source.chunks)
+        return -cost
 
     @property
     def _n_features_out(self) -> int:
@@ -100,9 +94,19 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
         SpecError, DataError
             All that is wrong with the parameters.
         """
-        init, n_init = self.init, self.n_init
+        init, n_init = self.init, 1 if self.n_init == "auto" else self.n_init
+        counts = {"n_init": n_init, **{name: getattr(self, name) for name in self._counts}}
+        faults = [
+            f"{name}={value!r} is not a whole number, at least 1."
+            for name, value in counts.items()
+            if not isinstance(value, Integral) or value < 1
+        ]
+        if not self.tol >= 0:
+            faults.append(f"tol={self.tol!r} is not a number, at least 0.")
         if isinstance(init, str) and init not in ("k-means++", "k-means||", "random"):
-            raise SpecError(f"init={init!r} is none of 'k-means++', 'k-means||', 'random', array.")
+            faults.append(f"init={init!r} is none of 'k-means++', 'k-means||', 'random', array.")
+        if faults:
+            raise SpecError(listed(faults))
         if not isinstance(init, str) and not callable(init):
             init = np.asarray(init, np.float64)
             if init.shape != (self.n_clusters, columns):
@@ -112,11 +116,13 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
                 )
             if not np.isfinite(init).all():
                 raise DataError("init holds NaN or infinity.")
-        if n_init == "auto":
-            n_init = 1 if isinstance(init, np.ndarray) or init != "random" else self._auto_starts
-        return init, 1 if isinstance(init, np.ndarray) else n_init
+        if isinstance(init, np.ndarray):
+            return init, 1
+        auto = self.n_init == "auto" and not (isinstance(init, str) and init.startswith("k-"))
+        return init, self._auto_starts if auto else n_init
 
     _auto_starts = 10
+    _counts: tuple[str, ...] = ("n_clusters", "max_iter")
 
     def _label(self, source: Source, runner: Runner, at: np.ndarray, grid: Grid) -> None:
         """Set labels and inertia, both of these centers."""
@@ -125,13 +131,15 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
         self.inertia_ = seen.moments.inertia(grid)
 
 
-def _predicted(centers: np.ndarray, source: Source, runner: Runner) -> np.ndarray:
-    """Labels of all rows of a source."""
-    d = centers.shape[1]
-    # Only the labels are wanted: a grid of one unit keeps the sums that come with them at zero.
-    grid = Grid(np.zeros(d), np.full(d, 2.0**-1000), 2.0**-1000, 2.0**-1000, 2.0**-1000)
-    seen: Labelled = runner.fold(Labelling(centers, grid), source.chunks)
-    return seen.labels.in_order()
+def _labels(x: np.ndarray, centers: np.ndarray) -> np.ndarray:
+    """Nearest center of each row."""
+    return nearest(Block(x, np.arange(len(x))), centers)[0]
+
+
+def _distances(x: np.ndarray, centers: np.ndarray) -> np.ndarray:
+    """Distance of each row to each center, float32 for float32 rows."""
+    kind = np.float32 if x.dtype == np.float32 else np.float64
+    return np.asarray(cdist(x.astype(np.float64), centers), kind)
 
 
 class KMeans(Clusterer):
@@ -145,7 +153,7 @@ class KMeans(Clusterer):
         Seeds: greedy k-means++ on a sample (all rows where they are few: then the seeds
         are scikit-learn's own), rounds over all rows, or given centers.
     n_init : "auto" or int
-        Starts to choose from by inertia; "auto" is 10 for "random", else 1.
+        Starts to choose from by inertia; "auto" is 10 for "random" and callables, else 1.
     max_iter : int
         Passes at most.
     tol : float

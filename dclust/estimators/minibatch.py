@@ -1,18 +1,21 @@
 """Mini-batch k-means as scikit-learn users know it, on rows of any kind and number."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
 from sklearn.utils import check_random_state
 
 from dclust.algorithms.minibatch import Drift, MiniBatch
+from dclust.algorithms.seeding import grid_of, survey_rows
 from dclust.estimators.kmeans import Clusterer, warn_of_repeats
 from dclust.passes.loop import fit
 from dclust.passes.runner import Runner, one_blas_thread
 from dclust.passes.sources import Source
 from dclust.passes.threads import Threads
-from dclust.selection.restarts import Init, begin, minibatch_from
+from dclust.selection.restarts import begin, minibatch_from
+from dclust.summaries.base import merge
 from dclust.summaries.grid import Grid
 
 
@@ -22,7 +25,8 @@ class MiniBatchKMeans(Clusterer):
     Parameters
     ----------
     n_clusters, init, n_init, random_state, runner
-        As in `KMeans`; "auto" starts are 3 for "random", else 1, judged on the seeding sample.
+        As in `KMeans`; "auto" starts are 3 for "random" and callables; all are judged on the
+        seeding sample.
     max_iter : int
         Draws at most, in multiples of the number of rows.
     batch_size : int
@@ -50,6 +54,7 @@ class MiniBatchKMeans(Clusterer):
     """
 
     _auto_starts = 3
+    _counts = ("n_clusters", "max_iter", "batch_size")
 
     def __init__(
         self,
@@ -78,30 +83,30 @@ class MiniBatchKMeans(Clusterer):
         self.reassignment_ratio = reassignment_ratio
         self.runner = runner
 
-    def _batches(
-        self, source: Source, runner: Runner, init: Init, n_init: int, random: Any
-    ) -> MiniBatch:
-        size = min(self.batch_size, source.rows)
-        rows = self.init_size or 3 * size
+    def _begun(self, source: Source, runner: Runner) -> MiniBatch:
+        """The algorithm, with the centers to start from."""
+        init, n_init = self._checked_init(source.columns)
+        rows = self.init_size or 3 * min(self.batch_size, source.rows)
         rows = min(max(rows, 3 * self.n_clusters), source.rows)
+        random = check_random_state(self.random_state)
         start = begin(source, runner, self.n_clusters, init, random, rows)
         # The variance of the sample stands for that of all rows.
         tol = self.tol * float(start.survey.sample.x.var(0, dtype=np.float64).mean())
-
-        def make(at: np.ndarray, grid: Grid, seed: int) -> MiniBatch:
-            return MiniBatch(
-                at,
-                grid,
-                seed,
-                source.rows,
-                size,
-                self.max_iter,
-                tol,
-                self.max_no_improvement,
-                self.reassignment_ratio,
-            )
-
+        make = partial(self._made, source, tol)
         return minibatch_from(start, source, runner, n_init, make)
+
+    def _made(self, source: Source, tol: float, at: np.ndarray, grid: Grid, seed: int) -> MiniBatch:
+        return MiniBatch(
+            at,
+            grid,
+            seed,
+            source.rows,
+            min(self.batch_size, source.rows),
+            self.max_iter,
+            tol,
+            self.max_no_improvement,
+            self.reassignment_ratio,
+        )
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Learn the centers from draws, then label all rows in one pass.
@@ -119,11 +124,9 @@ class MiniBatchKMeans(Clusterer):
         """
         del y
         source, runner = self._source(X, sample_weight), self._runner(X)
-        init, n_init = self._checked_init(source.columns)
         runner.hold(source.chunks)
         try:
-            random = check_random_state(self.random_state)
-            algorithm = self._batches(source, runner, init, n_init, random)
+            algorithm = self._begun(source, runner)
             found: Drift = fit(algorithm, source, runner)
             self._label(source, runner, found.at, found.grid)
         finally:
@@ -147,20 +150,17 @@ class MiniBatchKMeans(Clusterer):
         first = not hasattr(self, "_drift")
         source, runner = self._source(X, sample_weight, reset=first), Threads()
         if first:
-            init, n_init = self._checked_init(source.columns)
+            algorithm = self._begun(source, runner)
+            last = algorithm.start(source, runner)
         else:
-            init, n_init = self._drift.at, 1
-        algorithm = self._batches(
-            source, runner, init, n_init, check_random_state(self.random_state)
-        )
-        algorithm = replace(algorithm, batch_size=source.rows, rows=source.rows)
+            last = self._drift
+            seed = int(check_random_state(self.random_state).randint(2**31))
+            grid = grid_of(source, survey_rows(source, runner, 1, 0).extent, last.at)
+            algorithm = self._made(source, 0.0, last.at, grid, seed)
+        algorithm = replace(algorithm, batch_size=source.rows)
         # Each batch has a grid of its own, wide enough for its rows and the centers so far.
-        last = algorithm.start(source, runner) if first else self._drift
         last = replace(last, grid=algorithm.grid)
-        seen = None
-        for chunk in source.chunks:
-            part = algorithm.summarize(chunk.read(), last)
-            seen = part if seen is None else seen + part
+        seen = merge([algorithm.summarize(c.read(), last) for c in source.chunks])
         with one_blas_thread():
             self._drift = algorithm.update(last, seen)
         self.cluster_centers_ = self._drift.at

@@ -1,5 +1,6 @@
 """Incremental PCA as scikit-learn users know it, exact in one pass and mergeable."""
 
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -7,7 +8,6 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from dclust.algorithms.pca import PCA, Axes, project, restore
-from dclust.algorithms.seeding import survey_rows
 from dclust.errors import DataError, SpecError
 from dclust.estimators.base import Passes, is_dask
 from dclust.passes.loop import Look
@@ -89,8 +89,6 @@ class IncrementalPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Passes):
         del y
         source, runner, algorithm = self._source(X), self._runner(X), self._algorithm()
         self._seen = runner.fold(Look(algorithm, None), source.chunks)
-        if not np.isfinite(self._seen.mean).all():
-            survey_rows(source, runner, 1, 0)  # names the first bad row
         with one_blas_thread():
             return self._set(algorithm.solve(self._seen))
 
@@ -139,11 +137,8 @@ class IncrementalPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Passes):
         """
         check_is_fitted(self)
         if is_dask(X):
-            kind = np.float64 if X.dtype == np.float64 else np.float32
-            chunks, meta = (X.chunks[0], (self.n_components_,)), np.empty((0, 0), kind)
-            return X.map_blocks(self.transform, dtype=kind, chunks=chunks, meta=meta)
-        x = self._rows(X)
-        return project(x, self._axes).astype(np.float64 if x.dtype == np.float64 else np.float32)
+            return self._by_block(X, partial(_projected, axes=self._axes))
+        return _projected(self._rows(X), self._axes)
 
     def inverse_transform(self, X: Any) -> np.ndarray:
         """Rows from coordinates, as far as the axes go: (m, c) -> (m, d)."""
@@ -162,3 +157,8 @@ class IncrementalPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Passes):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def _projected(x: np.ndarray, axes: Axes) -> np.ndarray:
+    """Coordinates of rows, float64 for float64 rows, float32 for others."""
+    return project(x, axes).astype(np.float64 if x.dtype == np.float64 else np.float32)

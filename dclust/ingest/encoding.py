@@ -3,21 +3,20 @@
 from collections import Counter
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from dclust.collection.decode import Undecodable, decode, resize
 from dclust.collection.sources import Source
-from dclust.collection.sources.folder import shown
+from dclust.collection.sources.base import shown
 from dclust.collection.writing import write_group
 from dclust.errors import SourceError
-from dclust.ingest.planning import Plan, plan_at
+from dclust.ingest.planning import Plan
 from dclust.passes.blocks import Block
 from dclust.summaries.base import Sums
 
-FILES_AT_ONCE = 16
+READ_BYTES = 32 * 2**20  # of an array at once: its items may be far larger than what is stored
 
 
 @dataclass(frozen=True)
@@ -47,15 +46,13 @@ class Tally(Sums):
 class Encode:
     """A task: decode the items of one row group and write them."""
 
-    root: str
-    fingerprint: str
-    settings: Any
+    plan: Plan
     source: Source
 
     def __call__(self, chunk: GroupChunk, block: Block | None) -> Tally:
         """Write one group; what became of its items."""
         del block
-        plan = plan_at(self.root, self.fingerprint, self.settings)
+        plan = self.plan
         items = plan.items(chunk.group)
         position = items["position"].to_numpy()
         n = chunk.stop - chunk.start
@@ -66,7 +63,7 @@ class Encode:
             self._decode(names, pixels, facts)
             sources = [shown(name) for name in names]
         else:
-            self._convert(plan, position, pixels, facts)
+            self._convert(position, pixels, facts)
             sources = [f"{plan.label}#{p}" for p in position]
         valid = np.array([reason is None for reason in facts.reason])
         values = {plan.column.name: pixels, "valid": valid}
@@ -80,43 +77,42 @@ class Encode:
         return tally
 
     def _decode(self, names: list[bytes], pixels: np.ndarray, facts: "Facts") -> None:
-        policy = self.settings.decoding
-        for a in range(0, len(names), FILES_AT_ONCE):
-            for i, data in enumerate(self.source.read_files(names[a : a + FILES_AT_ONCE]), a):
-                if isinstance(data, OSError):
-                    facts.fail(i, "unreadable", str(data.strerror or data))
-                    continue
+        policy = self.plan.settings.decoding
+        for i, name in enumerate(names):
+            try:
+                data = self.source.read_file(name, policy.max_bytes)
                 facts.nbytes += len(data)
                 facts.sha[i] = sha256(data).digest()
-                try:
-                    found = decode(data, policy)
-                except Undecodable as fault:
-                    facts.fail(i, fault.reason, str(fault))
-                    continue
+                found = decode(data, policy)
+            except Undecodable as fault:
+                facts.fail(i, fault.reason, fault.message)
+            except OSError as fault:
+                facts.fail(i, "unreadable", fault.strerror or str(fault))
+            else:
                 pixels[i] = found.pixels
                 facts.size[i] = found.width, found.height
                 facts.mode[i], facts.format[i] = found.mode, found.format
 
-    def _convert(
-        self, plan: Plan, position: np.ndarray, pixels: np.ndarray, facts: "Facts"
-    ) -> None:
-        data = self.source.read_rows(position)
-        facts.nbytes += data.nbytes
-        for i in range(len(data)):
-            facts.sha[i] = sha256(data[i].tobytes()).digest()
-        if plan.form == "rows":
-            pixels[:] = data
-            if data.dtype.kind == "f":
-                for i in np.flatnonzero(~np.isfinite(pixels).all(1)):
-                    facts.fail(int(i), "not_finite", "the row holds NaN or infinity")
+    def _convert(self, position: np.ndarray, pixels: np.ndarray, facts: "Facts") -> None:
+        step = max(1, READ_BYTES // self.source.read_rows(position[:1]).nbytes)
+        for a in range(0, len(position), step):
+            data = self.source.read_rows(position[a : a + step])
+            b = a + len(data)
+            facts.nbytes += data.nbytes
+            facts.sha[a:b] = [sha256(item.tobytes()).digest() for item in data]
+            if self.plan.form == "rows":
+                with np.errstate(over="ignore"):
+                    pixels[a:b] = data
+                for i in np.flatnonzero(~np.isfinite(pixels[a:b]).all(1)) + a:
+                    facts.fail(int(i), "not_finite", "the row holds NaN or no 32-bit number")
                     pixels[i] = 0
-            return
-        images = eight_bits(data, plan.label)
-        facts.mode = ["RGB" if images.shape[-1] == 3 else "L"] * len(data)
-        facts.size = [(images.shape[2], images.shape[1])] * len(data)
-        if self.settings.size:
-            images = np.stack([resize(image, self.settings.decoding) for image in images])
-        pixels[:] = images
+                continue
+            images = eight_bits(data, self.plan.label)
+            facts.mode[a:b] = ["RGB" if images.shape[3] == 3 else "L"] * len(data)
+            facts.size[a:b] = [(images.shape[2], images.shape[1])] * len(data)
+            if self.plan.settings.size:
+                images = np.stack([resize(i, self.plan.settings.decoding) for i in images])
+            pixels[a:b] = images
 
 
 class Facts:

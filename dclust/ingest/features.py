@@ -1,18 +1,18 @@
 """Images become rows of numbers: pixels, oriented gradients and colours, or a user's own."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from skimage.feature import hog
-from skimage.measure import block_reduce
 
 from dclust.collection.layout import Column, Layout
 from dclust.collection.reading import Collection
 from dclust.collection.sources.arrays import npy_rows
+from dclust.collection.sources.flat import FlatRows
 from dclust.collection.writing import VALID, seal
 from dclust.errors import SpecError
 from dclust.passes.blocks import Block
@@ -20,7 +20,7 @@ from dclust.passes.runner import Runner
 from dclust.passes.sources import column_source
 from dclust.passes.writing import Write, each
 
-HOG_SIDE = 64  # images are shrunk to this before gradients are taken
+HOG_SIDE = 64  # images are shrunk to less than twice this before gradients are taken
 BINS = 8  # of each colour channel's share of the histogram
 
 
@@ -49,16 +49,20 @@ class Pixels:
 
     def __call__(self, block: Block) -> tuple[dict[str, np.ndarray], None]:
         """Rows of pixels: the mean of each block of them."""
-        images = block.x.reshape(-1, *self.shape)
-        f = self.factor
-        height, width = -(-self.shape[0] // f), -(-self.shape[1] // f)
-        # The last blocks of a side that does not divide hold edge pixels twice, not zeros.
-        pad = ((0, 0), (0, height * f - self.shape[0]), (0, width * f - self.shape[1]), (0, 0))
-        images = np.pad(images, pad, mode="edge")
-        cut = images.reshape(len(images), height, f, width, f, self.shape[2])
-        total = cut.sum((2, 4), dtype=np.uint32)
-        mean = ((total + f * f // 2) // (f * f)).astype(np.uint8)
-        return {"features/rows": mean.reshape(len(images), -1)}, None
+        small = shrunk(block.x.reshape(-1, *self.shape), self.factor)
+        return {"features/rows": small.reshape(len(small), self.columns)}, None
+
+
+def shrunk(images: np.ndarray, f: int) -> np.ndarray:
+    """Images (m, H, W, C) with every block of f x f pixels as one: their mean, rounded."""
+    m, height, width, channels = images.shape
+    # The last blocks of a side that does not divide hold edge pixels twice, not zeros.
+    pad = ((0, 0), (0, -height % f), (0, -width % f), (0, 0))
+    images = np.pad(images, pad, mode="edge")
+    cut = images.reshape(m, -(-height // f), f, -(-width // f), f, channels)
+    total = cut.sum((2, 4), dtype=np.uint32)
+    mean: np.ndarray = (total + f * f // 2) // (f * f)
+    return mean.astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,14 @@ class HogColour:
 
     shape: tuple[int, int, int]
 
+    def __post_init__(self) -> None:
+        if -(-min(self.shape[:2]) // self.factor) < 4:
+            height, width, _ = self.shape
+            raise SpecError(
+                f"`hog+colour` needs more than {height} x {width} pixels. Use `pixels`, or ingest "
+                "the images in a larger size."
+            )
+
     @property
     def factor(self) -> int:
         """How many pixels become one before gradients are taken."""
@@ -78,7 +90,7 @@ class HogColour:
     @property
     def columns(self) -> int:
         """Numbers of one row."""
-        return len(self._row(np.zeros(self.shape, np.uint8)))
+        return len(self._rows(np.zeros((1, *self.shape), np.uint8))[0])
 
     @property
     def dtype(self) -> str:
@@ -87,27 +99,24 @@ class HogColour:
 
     def __call__(self, block: Block) -> tuple[dict[str, np.ndarray], None]:
         """One row for each image."""
-        images = block.x.reshape(-1, *self.shape)
-        rows = np.empty((len(images), self.columns), np.float32)
-        for i, image in enumerate(images):
-            rows[i] = self._row(image)
-        return {"features/rows": rows}, None
+        rows = self._rows(block.x.reshape(-1, *self.shape))
+        return {"features/rows": np.array(rows, np.float32).reshape(len(rows), self.columns)}, None
 
-    def _row(self, image: np.ndarray) -> np.ndarray:
-        f = self.factor
-        small = block_reduce(image, (f, f, 1), np.mean) if f > 1 else image
-        cell = max(2, min(small.shape[:2]) // 8)
-        shape = hog(
-            small / 255.0,
-            orientations=9,
-            pixels_per_cell=(cell, cell),
-            cells_per_block=(2, 2),
-            block_norm="L2-Hys",
-            channel_axis=-1,
-        )
-        colour = self._colours(image)
-        parts = [v / max(float(np.linalg.norm(v)), 1e-12) for v in (shape, colour)]
-        return np.concatenate(parts).astype(np.float32)
+    def _rows(self, images: np.ndarray) -> list[np.ndarray]:
+        rows, small = [], shrunk(images, self.factor)
+        cell = max(2, min(small.shape[1:3]) // 8)
+        for image, little in zip(images, small, strict=True):
+            shape = hog(
+                little / 255.0,
+                orientations=9,
+                pixels_per_cell=(cell, cell),
+                cells_per_block=(2, 2),
+                block_norm="L2-Hys",
+                channel_axis=-1,
+            )
+            parts = shape, self._colours(image)
+            rows.append(np.concatenate([v / max(float(np.linalg.norm(v)), 1e-12) for v in parts]))
+        return rows
 
     def _colours(self, image: np.ndarray) -> np.ndarray:
         """A joint histogram of 4 x 4 x 4 colours, or of 64 greys; square roots tame the peaks."""
@@ -132,12 +141,17 @@ def write_features(
     collection: Collection, make: Pixels | HogColour, root: Path, runner: Runner, again: bool
 ) -> Collection:
     """Compute rows for all images of a collection, on workers, into a collection of their own."""
-    source = column_source(collection, "images")
-    column = Column("features/rows", (make.columns,), make.dtype)
-    size = source.chunks[0].stop - source.chunks[0].start
-    layout = Layout(collection.rows, size, (column, VALID))
+    layout = layout_of(collection, (make.columns,), make.dtype)
+    source = column_source(collection, "images", chunk_rows=layout.group_rows)
     each(runner, Write(str(root), layout, make), source.chunks, again)
     return sealed_rows(root, layout, collection)
+
+
+def layout_of(collection: Collection, shape: tuple[int, ...], dtype: str) -> Layout:
+    """How feature rows of a collection are cut: in groups no larger than its own."""
+    column = Column("features/rows", shape, dtype)
+    layout = Layout.of(collection.rows, (column, VALID))
+    return replace(layout, group_rows=min(layout.group_rows, collection.layout.group_rows))
 
 
 def sealed_rows(root: Path, layout: Layout, like: Collection) -> Collection:
@@ -151,16 +165,21 @@ def sealed_rows(root: Path, layout: Layout, like: Collection) -> Collection:
 class Join:
     """Makes rows of a user's file: each image's row by its position there."""
 
-    path: str
+    file: FlatRows
+    name: str  # what the user calls the file
     at: np.ndarray  # (n,) position in the file of each row of the collection, -1 for none
     dtype: str
 
     def __call__(self, block: Block) -> tuple[dict[str, np.ndarray], None]:
         """The user's rows for the images of a block."""
-        rows = npy_rows(Path(self.path)).take(self.at[block.rows]).astype(self.dtype)
-        if not np.isfinite(rows).all():
-            bad = int(block.rows[~np.isfinite(rows).all(1)][0])
-            raise SpecError(f"{self.path}: the features of row {bad} hold NaN or infinity.")
+        at = self.at[block.rows]
+        with np.errstate(over="ignore"):
+            rows = self.file.take(at).astype(self.dtype)
+        if not (good := np.isfinite(rows).all(1)).all():
+            raise SpecError(
+                f"row {at[~good][0]:,} of {self.name} holds NaN or no 32-bit number. Mend it, or "
+                "leave its image out of the collection."
+            )
         return {"features/rows": rows}, None
 
 
@@ -178,58 +197,71 @@ def join_features(
         They do not join: counts differ, names are missing, or it is no table of numbers.
     """
     path = Path(given.path)
-    names: np.ndarray | None = None
+    if path.suffix not in (".npy", ".parquet", ".pq"):
+        raise SpecError(f"features `from: {path}`: give a .npy file or a Parquet table.")
+    spare, names = root.with_name(root.name + ".npy"), None
     if path.suffix == ".npy":
         flat = npy_rows(path)
-    elif path.suffix in (".parquet", ".pq"):
-        flat, names = _unpacked(path, given, root)
     else:
-        raise SpecError(f"features `from: {path}`: give a .npy file or a Parquet table.")
+        values, names = _vectors(path, given)
+        spare.parent.mkdir(parents=True, exist_ok=True)
+        np.save(spare, values)
+        flat = npy_rows(spare, str(path))
     if len(flat.shape) != 1:
         raise SpecError(
             f"{path} holds {flat.shape} for each row; feature rows are one-dimensional."
         )
     at = _positions(collection, flat.count, names, path)
     kind = "uint8" if np.dtype(flat.dtype) == np.uint8 else "float32"
-    layout = Layout.of(collection.rows, (Column("features/rows", flat.shape, kind), VALID))
+    layout = layout_of(collection, flat.shape, kind)
     source = column_source(collection, "valid", chunk_rows=layout.group_rows)
-    each(runner, Write(str(root), layout, Join(flat.path, at, kind)), source.chunks, again)
+    join = Join(flat, str(path), at, kind)
+    each(runner, Write(str(root), layout, join), source.chunks, again)
+    spare.unlink(missing_ok=True)
     return sealed_rows(root, layout, collection)
 
 
-def _unpacked(path: Path, given: Given, root: Path) -> tuple[Any, np.ndarray | None]:
-    """A Parquet column of vectors as a flat file beside the rows, and the names if there are."""
-    schema = pq.read_schema(path)
-    vectors = [
-        f.name
-        for f in schema
-        if pa.types.is_list(f.type)
-        or pa.types.is_fixed_size_list(f.type)
-        or pa.types.is_large_list(f.type)
-    ]
+def _vectors(path: Path, given: Given) -> tuple[np.ndarray, list[str] | None]:
+    """A Parquet column of vectors, (n, d), and the names beside them if they are wanted."""
+    try:
+        schema = pq.read_schema(path)
+    except (OSError, pa.ArrowException) as fault:
+        raise SpecError(f"{path} is not a readable Parquet table: {fault}") from fault
+    vectors = [f.name for f in schema if _is_vector(f.type)]
     column = given.column or (vectors[0] if len(vectors) == 1 else None)
-    if column not in schema.names:
+    if column not in vectors:
         raise SpecError(
-            f"{path} has columns {', '.join(schema.names)}; say which holds the features: "
-            "`column: NAME`."
+            f"{path} has columns {', '.join(schema.names)}, of which lists of numbers are: "
+            f"{', '.join(vectors) or 'none'}. Say which holds the features: `column: NAME`."
         )
+    if given.name and given.name not in schema.names:
+        raise SpecError(f"{path} has no column {given.name!r}, only {', '.join(schema.names)}.")
     table = pq.read_table(path, columns=[column, *([given.name] if given.name else [])])
     rows = table[column].combine_chunks()
-    width = len(rows[0])
-    flat = rows.flatten().to_numpy(zero_copy_only=False)
-    if rows.null_count or len(flat) != width * len(rows):
-        raise SpecError(f"{path}: the vectors of `{column}` differ in length, or some are missing.")
-    kept = root.with_name(root.name + ".npy")
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    np.save(kept, flat.reshape(len(rows), width))
-    names = np.array(table[given.name].to_pylist(), object) if given.name else None
-    return npy_rows(kept), names
+    flat = rows.flatten()
+    width = len(rows[0]) if len(rows) and rows[0].is_valid else 0
+    lengths = pc.list_value_length(rows)
+    gaps = rows.null_count or flat.null_count
+    if not width or gaps or pc.any(pc.not_equal(lengths, width)).as_py():
+        raise SpecError(f"{path}: vectors of {column!r} are missing or differ in length.")
+    values = flat.to_numpy(zero_copy_only=False).reshape(len(rows), width)
+    return values, table[given.name].to_pylist() if given.name else None
+
+
+def _is_vector(kind: pa.DataType) -> bool:
+    """Whether a type is a list of numbers."""
+    lists = pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list
+    inner = getattr(kind, "value_type", pa.null())
+    return any(test(kind) for test in lists) and (
+        pa.types.is_integer(inner) or pa.types.is_floating(inner)
+    )
 
 
 def _positions(
-    collection: Collection, count: int, names: np.ndarray | None, path: Path
+    collection: Collection, count: int, names: list[str] | None, path: Path
 ) -> np.ndarray:
     """Where in the user's file each row of the collection is."""
+    table = collection.table(["position", "source", "status"])
     if names is None:
         if count != collection.rows:
             raise SpecError(
@@ -237,15 +269,18 @@ def _positions(
                 "joined by row, both must be equal. To join by name, give a Parquet table and "
                 "`name: COLUMN`."
             )
-        return collection.table(["position"])["position"].to_numpy()
-    index = {str(n): i for i, n in enumerate(names)}
-    table = collection.table(["source", "status"])
-    sources, status = table["source"].to_pylist(), table["status"].to_pylist()
-    at = np.array([index.get(s, -1) for s in sources], np.int64)
-    missing = [sources[i] for i in np.flatnonzero(at < 0) if status[i] == "ok"]
-    if missing:
+        position: np.ndarray = table["position"].to_numpy()
+        return position
+    index = {str(name): i for i, name in enumerate(names)}
+    if len(index) < count:
+        raise SpecError(f"{path} names {count - len(index):,} of its {count:,} rows twice.")
+    sources, ok = table["source"].to_pylist(), np.array(table["status"]) == "ok"
+    at = np.array([index.get(source, -1) for source in sources], np.int64)
+    missing = np.flatnonzero((at < 0) & ok)
+    if len(missing):
         raise SpecError(
             f"{path} has no features for {len(missing):,} of {collection.rows:,} images, the "
-            f"first is {missing[0]!r}. Names must be as in rows.parquet."
+            f"first is {sources[missing[0]]!r}. Names must be as in rows.parquet, such as "
+            f"{sources[0]!r}; the file has {names[0]!r}."
         )
     return at

@@ -1,29 +1,37 @@
 """Ingest: list, plan, encode on workers, seal. Killed anywhere, it can be resumed."""
 
+import math
+import shlex
+import shutil
 from collections import Counter
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dclust.collection.files import (
-    aside,
-    checksum,
-    clear_asides,
-    locked,
-    read_json,
-    settle,
-)
+from dclust.collection.files import ASIDE, clear_asides, locked, whole
 from dclust.collection.reading import Collection
 from dclust.collection.sources import open_source
-from dclust.collection.writing import SEAL, committed, create, seal, sidecar_path, write_table
+from dclust.collection.writing import (
+    SEAL,
+    commits,
+    committed,
+    create,
+    seal,
+    sidecar_path,
+    write_table,
+)
 from dclust.errors import CollectionError, SourceError
 from dclust.ingest.encoding import Encode, GroupChunk, Tally
-from dclust.ingest.planning import Plan, Settings, make_plan, resumed_plan
+from dclust.ingest.planning import PLAN, Plan, Settings, make_plan, resumed_plan
 from dclust.passes.runner import Runner
 from dclust.passes.threads import Threads
+
+EARLY = {".lock", "spool", "plan.parquet", "others.parquet"}  # what may lie there before the plan
 
 
 def ingest(
@@ -54,34 +62,51 @@ def ingest(
     root, settings = Path(dest).absolute(), settings or Settings()
     runner = runner or Threads()
     named = open_source(source, settings.classes)
-    if root.exists() and not resume:
-        state = "exists already" if (root / SEAL).exists() else "is unfinished"
-        raise CollectionError(
-            f"{root} {state} and is never overwritten. Finish it with --resume, name another, or "
-            "remove it."
-        )
+    new = not root.exists()
+    _refuse(root, resume)
     with locked(root, "making"):
         if (root / SEAL).exists():
             return Collection(root)
         spool = root / "spool"
-        found = named.prepare(spool)
-        listing = found.listing()
+        try:
+            found = named.prepare(spool)
+            listing = found.listing()
+        except BaseException:
+            if new:
+                shutil.rmtree(root, ignore_errors=True)
+            raise
         runner.events.tell("listed", {"items": listing.count, "others": len(listing.others)})
-        if (root / "plan.json").exists():
+        if (root / PLAN).exists():
             plan = resumed_plan(root, listing, settings)
             clear_asides(root)
         else:
             plan = make_plan(root, named.label, listing, settings)
         create(root, plan.layout)
-        encode = Encode(str(root), plan.fingerprint, settings, found)
-        _encode(plan, encode, runner)
-        _seal(plan, settings, source, runner)
-        _clear(spool)
+        _encode(Encode(plan, found), runner)
+        shutil.rmtree(spool, ignore_errors=True)
+        _seal(plan, source, runner)
     return Collection(root)
 
 
-def _encode(plan: Plan, encode: Encode, runner: Runner) -> None:
+def _refuse(root: Path, resume: bool) -> None:
+    """Nothing that somebody made is overwritten, and no stranger's folder is written into."""
+    if not root.exists():
+        return
+    names = {p.name for p in root.iterdir()} if root.is_dir() else {root.name}
+    if SEAL in names:
+        fault = "" if resume else "is finished and never overwritten. Name another, or remove it"
+    elif PLAN in names:
+        fault = "" if resume else "is unfinished. Finish it with --resume, or remove it"
+    else:
+        strangers = sorted(n for n in names - EARLY if not n.startswith(ASIDE))
+        fault = f"holds {strangers[0]!r} and is no collection. Name another" if strangers else ""
+    if fault:
+        raise CollectionError(f"{root} {fault}.")
+
+
+def _encode(encode: Encode, runner: Runner) -> None:
     """Write the groups that are not committed yet."""
+    plan = encode.plan
     todo = [
         GroupChunk(g, *plan.layout.span(g))
         for g in range(plan.layout.groups)
@@ -96,98 +121,78 @@ def _encode(plan: Plan, encode: Encode, runner: Runner) -> None:
         )
 
 
-def _seal(plan: Plan, settings: Settings, source: str, runner: Runner) -> None:
+def _seal(plan: Plan, source: str, runner: Runner) -> None:
     """Check that all is there and good enough, bring the tables together, write the seal."""
-    root, layout = plan.root, plan.layout
-    advice = f"Finish it: `dclust ingest --resume {source} {root}`."
+    root, layout, most = plan.root, plan.layout, plan.settings.max_bad_fraction
+    advice = f"Finish it: `{_command(plan, source, most)}`."
+    groups = [commit["facts"] for commit in commits(root, layout, advice)]
     reasons: Counter[str] = Counter()
-    nbytes = 0
-    for group in range(layout.groups):
-        record = committed(root, layout, group)
-        if record is None:
-            raise CollectionError(f"row group {group} of {root} is missing. {advice}")
-        reasons.update(record["facts"]["reasons"])
-        nbytes += record["facts"]["nbytes"]
+    for facts in groups:
+        reasons.update(facts["reasons"])
     failed = reasons.total()
-    if failed > settings.max_bad_fraction * layout.rows:
-        worst = ", ".join(f"{n:,} {reason}" for reason, n in reasons.most_common(5))
+    worst = ", ".join(f"{n:,} {reason}" for reason, n in reasons.most_common(5))
+    if failed == layout.rows:
+        raise SourceError(f"none of the {failed:,} items of {source} could be read ({worst}).")
+    if failed > most * layout.rows:
+        share = math.ceil(100 * failed / layout.rows) / 100
         raise SourceError(
             f"{failed:,} of {layout.rows:,} items could not be read ({worst}), more than "
-            f"max_bad_fraction={settings.max_bad_fraction:g} allows. Mend the source, or allow "
-            f"more: `dclust ingest --resume --max-bad-fraction {min(1, failed / layout.rows):.2f} "
-            f"{source} {root}`."
+            f"max_bad_fraction={most:g} allows. Mend the source and start again, or allow more: "
+            f"`{_command(plan, source, share)}`."
         )
-    if failed == layout.rows:
-        raise SourceError(f"none of the {layout.rows:,} items of {source} could be read.")
     _join_tables(plan)
-    groups, copies = _write_duplicates(root)
-    about = read_json(root / "plan.json", f"the plan of {root}", advice)
-    names = ["rows.parquet", "duplicates.parquet"]
-    if about["others"]:
-        names.append("others.parquet")
-    facts = {
+    copied, copies = _write_duplicates(root)
+    names = ["rows.parquet", "duplicates.parquet", *(["others.parquet"] if plan.others else [])]
+    about = {
+        **plan.facts,
         "source": source,
-        "fingerprint": plan.fingerprint,
-        "label": plan.label,
-        "order": plan.order,
-        "classes": about["classes"],
         "valid_rows": layout.rows - failed,
         "failed": dict(sorted(reasons.items())),
-        "others": about["others"],
-        "source_bytes": nbytes,
-        "duplicate_groups": groups,
+        "source_bytes": sum(facts["nbytes"] for facts in groups),
+        "duplicate_groups": copied,
         "duplicate_rows": copies,
-        "settings": about["settings"],
         "versions": {p: version(p) for p in ("dclust", "numpy", "pillow", "zarr")},
-        "files": {name: list(checksum(root / name)) for name in names},
+        "files": names,
     }
-    seal(root, layout, "collection", facts, advice)
+    seal(root, layout, "collection", about, advice)
+    for group in range(layout.groups):
+        sidecar_path(root, group).unlink(missing_ok=True)
     runner.events.tell("sealed", {"rows": layout.rows, "failed": failed})
+
+
+def _command(plan: Plan, source: str, most: float) -> str:
+    """What to type to go on with this ingest."""
+    usual, words = asdict(Settings()), ["dclust", "ingest", "--resume"]
+    for name, value in {**asdict(plan.settings), "max_bad_fraction": most}.items():
+        if value != usual[name]:
+            words += ["--" + name.replace("_", "-"), str(value)]
+    return shlex.join([*words, source, str(plan.root)])
 
 
 def _join_tables(plan: Plan) -> None:
     """rows.parquet from the groups' tables, one group in memory at a time."""
-    path = plan.root / "rows.parquet"
-    made = aside(path)
-    try:
-        first = pq.read_schema(sidecar_path(plan.root, 0))
-        with pq.ParquetWriter(made, first, compression="zstd") as writer:
-            for group in range(plan.layout.groups):
-                writer.write_table(pq.read_table(sidecar_path(plan.root, group)))
-        settle(made, path)
-    except BaseException:
-        made.unlink(missing_ok=True)
-        raise
+    first = pq.read_schema(sidecar_path(plan.root, 0))
+    with (
+        whole(plan.root / "rows.parquet") as made,
+        pq.ParquetWriter(made, first, compression="zstd") as writer,
+    ):
+        for group in range(plan.layout.groups):
+            writer.write_table(pq.read_table(sidecar_path(plan.root, group)))
 
 
 def _write_duplicates(root: Path) -> tuple[int, int]:
     """duplicates.parquet: rows whose bytes are equal. Returns groups, and rows beyond the first."""
     table = pq.read_table(root / "rows.parquet", columns=["row", "source", "sha256", "status"])
-    table = table.filter(pa.compute.equal(table["status"], "ok"))
-    digest = np.frombuffer(
-        b"".join(table["sha256"].to_pylist()), np.dtype([("a", ">u8"), ("rest", "V24")])
-    )
-    # Eight bytes find the candidates; all 32 decide.
-    order = np.argsort(digest["a"], kind="stable")
-    key = digest["a"][order]
-    lead = np.r_[True, key[1:] != key[:-1]]
-    size = np.diff(np.r_[np.flatnonzero(lead), len(key)])
-    again = order[np.repeat(size > 1, size)]
-    groups: dict[bytes, list[int]] = {}
-    shas = table["sha256"]
-    for i in again:
-        groups.setdefault(shas[int(i)].as_py(), []).append(int(i))
-    some = sorted(sorted(g) for g in groups.values() if len(g) > 1)
-    picks = np.array([i for g in some for i in g], np.int64)
-    number = np.repeat(np.arange(len(some)), [len(g) for g in some]) if some else picks
+    table = table.filter(pc.equal(table["status"], "ok"))
+    digest = np.frombuffer(b"".join(table["sha256"].to_pylist()), ">u8").reshape(-1, 4)
+    order = np.lexsort(digest.T)
+    new = np.r_[True, (digest[order[1:]] != digest[order[:-1]]).any(1)]
+    of = np.cumsum(new) - 1
+    first = order[new][of]  # the sort is stable: a group's first is its lowest row
+    again = np.bincount(of)[of] > 1
+    picks = order[again][np.lexsort((order[again], first[again]))]
+    number = np.unique(np.sort(first[again]), return_inverse=True)[1]
     out = table.select(["row", "source"]).take(picks)
     write_table(root / "duplicates.parquet", out.add_column(0, "group", pa.array(number)))
-    return len(some), len(picks) - len(some)
-
-
-def _clear(spool: Path) -> None:
-    """The unpacked source is not needed once the seal is written."""
-    for path in spool.glob("*"):
-        path.unlink()
-    if spool.exists():
-        spool.rmdir()
+    groups = len(np.unique(number))
+    return groups, len(picks) - groups

@@ -1,25 +1,28 @@
 """The plan of an ingest: which item becomes which row, fixed before anything is decoded."""
 
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dclust.collection.decode import Decoding
+from dclust.collection.decode import Colour, Decoding, Resize
 from dclust.collection.files import read_json, write_json
 from dclust.collection.layout import Column, Layout
 from dclust.collection.sources import Listing
 from dclust.collection.writing import VALID, write_table
-from dclust.errors import CollectionError, SpecError
+from dclust.errors import CollectionError, SpecError, listed
 from dclust.kernels.draws import row_hash
 
+PLAN = "plan.json"
+FACTS = ("label", "form", "order", "fingerprint", "classes", "others")
 ORDER_STAGE = 7
 DEFAULT_SIZE = 64
+Classes = Literal["none", "parent"]
+Order = Literal["auto", "hashed", "source"]
 
 
 @dataclass(frozen=True)
@@ -27,26 +30,31 @@ class Settings:
     """All that changes what a collection holds."""
 
     size: int | None = None  # side in pixels; files: 64, arrays: as they are
-    resize: Literal["fit", "fill", "stretch"] = "fit"
-    colour: Literal["rgb", "grey"] = "rgb"
-    classes: Literal["none", "parent"] = "none"
-    order: Literal["auto", "hashed", "source"] = "auto"
+    resize: Resize = "fit"
+    colour: Colour = "rgb"
+    classes: Classes = "none"
+    order: Order = "auto"
     seed: int = 0
     max_bad_fraction: float = 0.05
     max_pixels: int = 64_000_000
     max_bytes: int = 64 * 2**20
 
     def __post_init__(self) -> None:
-        if self.size is not None and not 1 <= self.size <= 4096:
-            raise SpecError(f"size={self.size}: give a side between 1 and 4096 pixels.")
+        faults = []
+        for name, known in (("classes", Classes), ("order", Order)):
+            if getattr(self, name) not in get_args(known):
+                faults.append(f"{name} is {getattr(self, name)!r}: use one of {get_args(known)}.")
         if not 0 <= self.max_bad_fraction <= 1:
-            raise SpecError(f"max_bad_fraction={self.max_bad_fraction}: give a share in 0 to 1.")
+            faults.append(f"max_bad_fraction is {self.max_bad_fraction}: use a share from 0 to 1.")
+        if faults:
+            raise SpecError(listed(faults))
+        _ = self.decoding  # which checks the rest
 
     @property
     def decoding(self) -> Decoding:
         """How files become pixels."""
         return Decoding(
-            size=self.size or DEFAULT_SIZE,
+            size=DEFAULT_SIZE if self.size is None else self.size,
             resize=self.resize,
             colour=self.colour,
             max_pixels=self.max_pixels,
@@ -62,15 +70,23 @@ class Settings:
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be written, and from which items."""
+    """What will be written, and from which items. Small and picklable."""
 
     root: Path
+    layout: Layout
+    settings: Settings
     label: str
     form: str
-    layout: Layout
     order: str
     fingerprint: str
-    settings: Settings
+    classes: tuple[str, ...] | None
+    others: int  # files that are no images
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For plan.json and the seal."""
+        found = {name: getattr(self, name) for name in FACTS}
+        return {**found, "settings": self.settings.as_json()}
 
     @property
     def path(self) -> Path:
@@ -92,7 +108,7 @@ def columns_of(listing: Listing, settings: Settings) -> tuple[Column, ...]:
     """The columns a listing needs: images or rows first, then valid, then labels."""
     if listing.form == "files":
         channels = 3 if settings.colour == "rgb" else 1
-        side = settings.size or DEFAULT_SIZE
+        side = settings.decoding.size
         first = Column("images", (side, side, channels), "uint8")
     elif listing.form == "images":
         shape = listing.shape
@@ -131,23 +147,13 @@ def make_plan(root: Path, label: str, listing: Listing, settings: Settings) -> P
         columns["name"] = pa.array([listing.names[p] for p in position], pa.binary())
     if listing.labels is not None:
         columns["label"] = listing.labels[position]
-    plan = Plan(root, label, listing.form, layout, order, listing.fingerprint, settings)
-    root.mkdir(parents=True, exist_ok=True)
+    about = (label, listing.form, order, listing.fingerprint, listing.classes, len(listing.others))
+    plan = Plan(root, layout, settings, *about)
     write_table(plan.path, pa.table(columns), layout.group_rows)
     if listing.others:
         names, why = zip(*listing.others, strict=True)
         write_table(root / "others.parquet", pa.table({"source": names, "why": why}))
-    about = {
-        "label": label,
-        "form": listing.form,
-        "order": order,
-        "fingerprint": listing.fingerprint,
-        "settings": settings.as_json(),
-        "classes": listing.classes,
-        "others": len(listing.others),
-        "layout": layout.as_json(),
-    }
-    write_json(root / "plan.json", about)
+    write_json(root / PLAN, {**plan.facts, "layout": layout.as_json()})
     return plan
 
 
@@ -159,7 +165,7 @@ def resumed_plan(root: Path, listing: Listing, settings: Settings) -> Plan:
     CollectionError
         The source or the settings changed since.
     """
-    about = read_json(root / "plan.json", f"the unfinished {root}", "Remove it and start again.")
+    about = read_json(root / PLAN, f"the unfinished {root}", "Remove it and start again.")
     faults = []
     if about["fingerprint"] != listing.fingerprint:
         faults.append("the source has changed: files came, went or were written again")
@@ -174,16 +180,4 @@ def resumed_plan(root: Path, listing: Listing, settings: Settings) -> Plan:
             f"{root} cannot be resumed: {'; '.join(faults)}. Use the same source and settings, "
             "or remove it and start again."
         )
-    layout = Layout.from_json(about["layout"])
-    order, label = about["order"], about["label"]
-    return Plan(root, label, about["form"], layout, order, listing.fingerprint, settings)
-
-
-@lru_cache(maxsize=8)
-def plan_at(root: str, fingerprint: str, settings: Settings) -> Plan:
-    """The plan a worker reads, once per process."""
-    about = read_json(Path(root) / "plan.json", f"the plan of {root}", "Start again.")
-    layout = Layout.from_json(about["layout"])
-    return Plan(
-        Path(root), about["label"], about["form"], layout, about["order"], fingerprint, settings
-    )
+    return Plan(root, Layout.from_json(about["layout"]), settings, *(about[n] for n in FACTS))

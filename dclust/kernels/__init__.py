@@ -34,7 +34,7 @@ def warm_up() -> None:
     import numpy as np
 
     from dclust.kernels.nearest import nearest_center
-    from dclust.kernels.sums import add_rows, add_values, squared_norms
+    from dclust.kernels.sums import add_rows, add_values
 
     for kind in (np.uint8, np.float32):
         x, label = np.zeros((2, 2), kind), np.zeros(2, np.int32)
@@ -42,5 +42,4 @@ def warm_up() -> None:
         sums, count = np.zeros((1, 2), np.int64), np.zeros(1, np.int64)
         grid = (np.zeros(2), np.ones(2), 1.0)
         add_rows(x, label, None, 1, grid, sums, count)
-        squared_norms(x, np.zeros(2))
     add_values(np.zeros(2), label, None, 1.0, 1)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-SCALE = 2.0**-53
+SCALE = 2.0**-52  # one bit less than float64 could hold: the half between never rounds up to 1
 
 
 def mixed(z: np.ndarray) -> np.ndarray:
@@ -11,7 +11,7 @@ def mixed(z: np.ndarray) -> np.ndarray:
         z = z + np.uint64(0x9E3779B97F4A7C15)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+    return np.asarray(z ^ (z >> np.uint64(31)))
 
 
 def row_hash(seed: int, stage: int, step: int, rows: np.ndarray) -> np.ndarray:
@@ -37,8 +37,8 @@ def row_hash(seed: int, stage: int, step: int, rows: np.ndarray) -> np.ndarray:
 
 def uniform(seed: int, stage: int, step: int, rows: np.ndarray) -> np.ndarray:
     """Numbers in (0, 1) that belong to rows: (m,) float64, never 0 and never 1."""
-    bits = row_hash(seed, stage, step, rows) >> np.uint64(11)
-    return (bits.astype(np.float64) + 0.5) * SCALE
+    bits = row_hash(seed, stage, step, rows) >> np.uint64(12)
+    return np.asarray((bits.astype(np.float64) + 0.5) * SCALE)
 
 
 def exponential_keys(
@@ -48,7 +48,7 @@ def exponential_keys(
 
     -log(u) / w (Efraimidis and Spirakis, 2006); a row of weight 0 has an infinite key.
     """
-    u = -np.log(uniform(seed, stage, step, rows))
+    u = np.asarray(-np.log(uniform(seed, stage, step, rows)))
     if weight is None:
         return u
     with np.errstate(divide="ignore", over="ignore"):

@@ -1,9 +1,10 @@
 """The nearest center of each row, exactly.
 
 A one-thread BLAS product scores tiles of rows against all centers and only prunes: a
-center survives while its score is within a rigorous rounding margin of the best one.
-Survivors are decided row by row from float64 differences, the lowest index first, so
-a label never depends on which rows stood beside it.
+center survives while its score is within a rigorous rounding margin of the best one, so
+that all whose float64 distance could be the least survive. Those are decided row by row
+from float64 differences, the lowest index first: a label never depends on which rows
+stood beside it.
 """
 
 import math
@@ -13,7 +14,6 @@ import numpy as np
 
 TILE = 256  # rows per product: a tile and its scores stay in a core's cache
 FAST = {"reassoc", "contract", "arcp", "nsz"}  # sums may be vectorised; NaN and inf keep meaning
-EPS = {np.dtype(np.float32): 2.0**-24, np.dtype(np.float64): 2.0**-53}
 
 
 @nb.njit(nogil=True, cache=True, fastmath=FAST)
@@ -38,12 +38,15 @@ def _shift(x, origin, tile):  # type: ignore[no-untyped-def]
 def _decide(x, tile, score, half, reach, centers, banned, label, gap):  # type: ignore[no-untyped-def]
     """argmin_j |x - c_j|^2 among the centers whose score |c|^2/2 - x.c may be the least."""
     k = centers.shape[0]
-    slack, floor = reach
+    slack, floor, widest, last, most = reach
     for i in range(x.shape[0]):
         norm = 0.0
         for j in range(tile.shape[1]):
             norm += np.float64(tile[i, j]) * np.float64(tile[i, j])
-        margin = 2.0 * (slack * math.sqrt(norm) + floor)
+        norm = math.sqrt(norm)
+        margin = 2.0 * (slack * norm + floor + last * (norm + widest) ** 2)
+        if not (norm + widest) * widest < most:  # the product may overflow: it tells nothing
+            margin = np.inf
         best = np.inf
         for j in range(k):
             s = half[j] - score[i, j]
@@ -52,10 +55,10 @@ def _decide(x, tile, score, half, reach, centers, banned, label, gap):  # type: 
         limit = best + margin
         count = 0
         for j in range(k):
-            count += half[j] - score[i, j] <= limit
+            count += not half[j] - score[i, j] > limit
         won, least = -1, np.inf
         for j in range(k):
-            if half[j] - score[i, j] <= limit and j != banned[i]:
+            if not half[j] - score[i, j] > limit and j != banned[i]:
                 d = _distance(x[i], centers[j])
                 if d < least or won < 0:
                     won, least = j, d
@@ -69,6 +72,8 @@ def nearest_center(
     x: np.ndarray, centers: np.ndarray, banned: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Nearest center of each row and the squared distance to it: argmin_j |x - c_j|^2.
+
+    Squared distances must stay within float64: values below 1e150.
 
     Parameters
     ----------
@@ -87,26 +92,32 @@ def nearest_center(
 
     """
     m, d = x.shape
-    kind = np.dtype(np.float64 if x.dtype == np.float64 else np.float32)
+    kind = np.float64 if x.dtype == np.float64 else np.float32
+    x = np.ascontiguousarray(x)  # rows with gaps would be summed in another order
     centers = np.ascontiguousarray(centers, np.float64)
     # Moving rows and centers near zero shrinks the margin; both stay within one rounding.
     origin = centers.mean(0).astype(kind)
     near = centers - origin
     half = (0.5 * np.einsum("ij,ij->i", near, near)).astype(np.float64)
     widest = math.sqrt(2.0 * half.max())
-    eps = EPS[kind]
-    slack = 1.01 * eps * (d + 6) * widest  # times |x|: the dot product's worst rounding
-    floor = 4.0 * eps * half.max()
-    turned = np.ascontiguousarray(near.T, kind)
+    eps, tiny = float(np.finfo(kind).eps) / 2, float(np.finfo(kind).smallest_subnormal)
+    reach = (
+        1.01 * eps * (d + 6) * widest + d * tiny,  # times |x|: the dot product's worst rounding
+        4.0 * eps * half.max() + (d + 2) * tiny,
+        widest,
+        2.0**-53 * (d + 3),  # times (|x| + |c|)^2: the rounding of the distances that decide
+        float(np.finfo(kind).max) / 4,
+    )
     label, gap = np.empty(m, np.int32), np.empty(m)
     free = np.full(m, -1, np.int32) if banned is None else np.asarray(banned, np.int32)
     rows = max(1, min(TILE, m))
     tile, score = np.empty((rows, d), kind), np.empty((rows, len(centers)), kind)
-    half_kind = half.astype(kind)
-    for a in range(0, m, rows):
-        b = min(a + rows, m)
-        part, t, s = x[a:b], tile[: b - a], score[: b - a]
-        _shift(part, origin, t)
-        np.dot(t, turned, out=s)
-        _decide(part, t, s, half_kind, (slack, floor), centers, free[a:b], label[a:b], gap[a:b])
+    with np.errstate(over="ignore", invalid="ignore"):
+        turned, half_kind = np.ascontiguousarray(near.T, kind), half.astype(kind)
+        for a in range(0, m, rows):
+            b = min(a + rows, m)
+            part, t, s = x[a:b], tile[: b - a], score[: b - a]
+            _shift(part, origin, t)
+            np.dot(t, turned, out=s)
+            _decide(part, t, s, half_kind, reach, centers, free[a:b], label[a:b], gap[a:b])
     return label, gap

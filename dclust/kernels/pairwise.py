@@ -4,17 +4,21 @@ import numba as nb
 import numpy as np
 
 TILE = 512
+CLOSE = 1e-6  # of nearer pairs the products would leave few digits; a row has no way to itself
 
 
 @nb.njit(nogil=True, cache=True)
-def _add_roots(product, near, far, label, sums):  # type: ignore[no-untyped-def]
+def _add_roots(product, a, near, b, far, label, sums):  # type: ignore[no-untyped-def]
     """sums[i, label[j]] += sqrt(|a_i|^2 + |b_j|^2 - 2 a_i.b_j)."""
     for i in range(product.shape[0]):
         for j in range(product.shape[1]):
             if label[j] >= 0:
                 square = near[i] + far[j] - 2.0 * product[i, j]
-                if square > 0.0:
-                    sums[i, label[j]] += np.sqrt(square)
+                if square < CLOSE * (near[i] + far[j]):
+                    square = 0.0
+                    for c in range(a.shape[1]):
+                        square += (a[i, c] - b[j, c]) ** 2
+                sums[i, label[j]] += np.sqrt(square)
 
 
 def distance_sums(
@@ -40,5 +44,5 @@ def distance_sums(
     for start in range(0, len(many), TILE):
         b = many[start : start + TILE].astype(np.float64) - shift
         far = np.einsum("ij,ij->i", b, b)
-        _add_roots(a @ b.T, near, far, label[start : start + TILE], sums)
+        _add_roots(a @ b.T, a, near, b, far, label[start : start + TILE], sums)
     return sums

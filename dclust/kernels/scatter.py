@@ -1,5 +1,7 @@
 """Products of centred rows: what principal axes are learned from."""
 
+from typing import Any
+
 import numpy as np
 
 EXACT_ROWS = 1024  # products of bytes about 128 are at most 2^14: 1,024 of them fit float32 exactly
@@ -23,7 +25,7 @@ def scatter_about(x: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndar
     """
     m, d = x.shape
     exact = x.dtype == np.uint8 and bool((shift == 128).all())
-    kind = np.float32 if exact else np.float64
+    kind: Any = np.float32 if exact else np.float64
     total, scatter = np.zeros(d), np.zeros((d, d))
     move = shift.astype(kind)
     for a in range(0, m, EXACT_ROWS):

@@ -63,6 +63,7 @@ def add_rows(
 
 @nb.njit(nogil=True, cache=True)
 def _add_values(value, label, weight, scale, total):  # type: ignore[no-untyped-def]
+    """total[label] += rint(w v scale)."""
     one = weight.size == 0
     for i in range(value.size):
         k = label[i]
@@ -78,16 +79,3 @@ def add_values(
     total = np.zeros(k, np.int64)
     _add_values(value, label, np.empty(0) if weight is None else weight, scale, total)
     return total
-
-
-@nb.njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
-def squared_norms(x, origin):  # type: ignore[no-untyped-def]
-    """|x - origin|^2 of each row in float64: (m, d), (d,) -> (m,)."""
-    out = np.empty(x.shape[0])
-    for i in range(x.shape[0]):
-        total = 0.0
-        for j in range(x.shape[1]):
-            gap = np.float64(x[i, j]) - origin[j]
-            total += gap * gap
-        out[i] = total
-    return out

@@ -88,16 +88,7 @@ class Evaluation:
         k, shift = len(self.partition.count), self._middle()
         if model.spread is not None:
             few = model.spread.sample
-            sums = distance_sums(few.x, block.x, block.labels, shift, k)
-            # The distance of a row to itself is zero, whatever rounding says.
-            mine = np.flatnonzero(np.isin(few.row, block.rows))
-            for i in mine:
-                at = int(np.searchsorted(block.rows, few.row[i]))
-                own = block.labels[at : at + 1]
-                sums[i, own[0]] -= distance_sums(
-                    few.x[i : i + 1], block.x[at : at + 1], own, shift, k
-                )[0, own[0]]
-            return Far(sums)
+            return Far(distance_sums(few.x, block.x, block.labels, shift, k))
         return self._spread(block)
 
     def _spread(self, block: Block) -> Spread:
@@ -144,7 +135,7 @@ class Evaluation:
         most = TABLE_BYTES // (8 * len(count))
         size = min(self.sample, int(count.sum()), most)
         share = np.rint(size * count / max(count.sum(), 1)).astype(np.int64)
-        return np.minimum(np.maximum(share, 2 if size else 0), count)
+        return np.asarray(np.minimum(np.maximum(share, 2 if size else 0), count))
 
     def update(self, model: Findings, seen: Any) -> Findings:
         """Silhouettes of the sampled rows, from their distances to all."""

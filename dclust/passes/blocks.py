@@ -5,6 +5,14 @@ from typing import Any, Protocol
 import numpy as np
 
 
+def as_rows(x: Any) -> np.ndarray:
+    """Any numbers as the rows kernels take: (m, d) uint8, float32 or float64, without gaps."""
+    x = np.ascontiguousarray(x)
+    if x.dtype not in (np.uint8, np.float32, np.float64):
+        x = x.astype(np.float32 if x.dtype.itemsize <= 2 else np.float64)
+    return np.asarray(x.reshape(len(x), -1))
+
+
 class Block:
     """Rows in memory, with the numbers they have in the whole collection.
 

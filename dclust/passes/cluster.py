@@ -11,14 +11,16 @@ from typing import Any
 
 import dask
 import psutil
+from dask.utils import parse_bytes
 from distributed import Client, LocalCluster
 
-from dclust.errors import RunnerError, SpecError
+from dclust.errors import FootprintError, RunnerError, SpecError
 from dclust.passes.dask import Dask
 from dclust.passes.events import Events
 from dclust.passes.runner import Runner
 from dclust.passes.threads import Threads
 
+SMALLEST = 512 * 2**20  # bytes of a worker that can do anything
 CONNECT = 30.0  # seconds to wait for a scheduler, then for a first worker
 
 # What every worker's environment needs before its process starts (deploy/worker.env says the
@@ -106,6 +108,11 @@ def place(
 @contextmanager
 def _client(where: str, workers: int | None, memory: str | None, spill: Path) -> Iterator[Client]:
     if where == "local":
+        if memory and parse_bytes(memory) < SMALLEST:
+            raise FootprintError(
+                f"memory: {memory} is too small: an empty worker holds some 350 MiB per worker. "
+                f"Give workers at least {SMALLEST // 2**20} MiB."
+            )
         cluster = LocalCluster(
             n_workers=workers or len(os.sched_getaffinity(0)),
             threads_per_worker=1,

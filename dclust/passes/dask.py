@@ -17,17 +17,23 @@ from uuid import uuid4
 import dask
 import numpy as np
 from distributed import Client, Future, KilledWorker
+from distributed.client import ClosedClientError
 from distributed.comm import CommClosedError
+from distributed.scheduler import NoValidWorkerError, NoWorkerError
 from threadpoolctl import threadpool_limits
 
-from dclust.errors import DataError, DclustError, RunnerError
+from dclust.errors import DataError, RunnerError
 from dclust.passes.blocks import Block, Chunk
 from dclust.passes.events import Events
-from dclust.passes.runner import FAN_IN, Picked, Task, Tree, bytes_of, merge, one_blas_thread
+from dclust.passes.runner import FAN_IN, Picked, Task, Tree, bytes_of, one_blas_thread
 from dclust.passes.serial import base_key
 from dclust.passes.sources import ArrayChunk, Source
+from dclust.summaries.base import merge
 
 PATIENCE = 900.0  # seconds without any task finishing before a pass is given up
+# How a cluster that went away shows here; what a task itself raised is told apart.
+LOST = (CancelledError, asyncio.CancelledError, ClosedClientError, CommClosedError, OSError)
+GIVEN_UP = (KilledWorker, NoValidWorkerError, NoWorkerError)
 GROUP_ABOVE = 64  # chunks read from disk: from here on a task takes FAN_IN of them
 
 
@@ -105,21 +111,23 @@ class Dask:
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1GB"}):
             try:
                 with one_blas_thread():
-                    return self._fold(task, chunks)
-            except DclustError:
-                raise
-            except KilledWorker as fault:
+                    seen, fault = self._fold(task, chunks)
+            except LOST as lost:
                 raise RunnerError(
-                    f"the cluster gave up on a task after its worker died repeatedly ({fault}). "
-                    "Most often that is memory: give workers more, or use smaller row groups."
-                ) from fault
-            except (CancelledError, asyncio.CancelledError, CommClosedError, OSError) as fault:
-                raise RunnerError(
-                    f"the Dask cluster was lost during a pass ({type(fault).__name__}: {fault}). "
+                    f"the Dask cluster was lost during a pass ({type(lost).__name__}: {lost}). "
                     "Start it again and resume the run; it goes on after its last pass."
-                ) from fault
+                ) from lost
+        if isinstance(fault, GIVEN_UP):
+            raise RunnerError(
+                f"the cluster gave up on a task, for its workers died ({fault}). Most often "
+                "that is memory: give workers more, or use smaller row groups."
+            ) from fault
+        if fault is not None:
+            raise fault
+        return seen
 
-    def _fold(self, task: Task, chunks: Sequence[Any]) -> Any:
+    def _fold(self, task: Task, chunks: Sequence[Any]) -> tuple[Any, BaseException | None]:
+        """The sum of what the chunks say, or what the first task to fail raised."""
         client, home = self.client, os.getpid()
         sent = client.submit(_same, task, key=f"model-{uuid4().hex}")
         pending: SimpleQueue[Future] = SimpleQueue()
@@ -149,20 +157,22 @@ class Dask:
                     f"no task of the cluster finished for {self.patience:.0f} s. Look at its "
                     "workers (stopped? out of memory?), then resume the run."
                 ) from None
-            if future.status in ("error", "cancelled"):
+            if future.status == "error":
+                return None, future.exception().with_traceback(future.traceback())
+            if future.status == "cancelled":
                 future.result(timeout=self.patience)
             if done <= leaves:
                 self.events.tell("chunk", {"done": done, "of": leaves})
         seen = root.result(timeout=self.patience)
         self.events.tell("pass", {"chunks": len(chunks), "bytes": bytes_of(chunks)})
-        return seen
+        return seen, None
 
     def _leaves(self, chunks: Sequence[Any]) -> list[tuple[list[Any], Future | None]]:
         """What each leaf task reads: one chunk, or several where there are very many."""
         out: list[tuple[list[Any], Future | None]] = []
         bare = not self.held and not any(isinstance(c, DelayedChunk) for c in chunks)
         if bare and len(chunks) > GROUP_ABOVE:
-            # A group is a whole subtree only while all are full: the rest goes chunk by chunk.
+            # Groups are the lowest level of the tree: its shape stays what it is chunk by chunk.
             return [(list(chunks[a : a + FAN_IN]), None) for a in range(0, len(chunks), FAN_IN)]
         for chunk in chunks:
             block = self.held.get(base_key(chunk))

@@ -96,9 +96,8 @@ class Tree:
 
 @cache
 def _controller() -> ThreadpoolController:
-    # Built once, after the kernels: finding the loaded BLAS libraries costs milliseconds.
-    import dclust.kernels.nearest
-    import dclust.kernels.scatter  # noqa: F401
+    # Built once, after SciPy brought its own BLAS: finding the libraries costs milliseconds.
+    import scipy.linalg  # noqa: F401
 
     return ThreadpoolController()
 

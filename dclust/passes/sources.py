@@ -10,7 +10,7 @@ from uuid import uuid4
 import numpy as np
 
 from dclust.collection.reading import Collection, opened
-from dclust.passes.blocks import Block
+from dclust.passes.blocks import Block, as_rows
 
 CHUNK_BYTES = 16 * 2**20
 
@@ -29,12 +29,12 @@ class Source:
     @property
     def nbytes(self) -> int:
         """Bytes of all blocks together."""
-        return sum(c.nbytes for c in self.chunks)
+        return int(sum(c.nbytes for c in self.chunks))
 
     @property
     def largest(self) -> int:
         """Bytes of the largest block."""
-        return max(c.nbytes for c in self.chunks)
+        return int(max(c.nbytes for c in self.chunks))
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,8 @@ class ArrayChunk:
 
     def read(self) -> Block:
         """Its rows, in memory."""
-        x = np.asarray(self.array[self.first : self.first + self.stop - self.start])
-        if x.dtype not in (np.uint8, np.float32, np.float64):
-            x = x.astype(np.float32 if x.dtype.itemsize <= 2 else np.float64)
-        rows = np.arange(self.start, self.stop)
-        return Block(x.reshape(len(x), -1), rows, self.weight, self.labels)
+        x = as_rows(self.array[self.first : self.first + self.stop - self.start])
+        return Block(x, np.arange(self.start, self.stop), self.weight, self.labels)
 
 
 def rows_per_chunk(row_bytes: int, rows: int) -> int:

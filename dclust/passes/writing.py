@@ -20,7 +20,7 @@ class Make(Protocol):
     """Turns the rows of a block into values of the columns to write, and a summary."""
 
     def __call__(self, block: Block) -> tuple[dict[str, np.ndarray], Any]:
-        """Values for each valid row, and what the chunk says of them."""
+        """Values for each valid row, and what the chunk says of them (None: how many)."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Write:
         group = chunk.start // self.layout.group_rows
         assert self.layout.span(group) == (chunk.start, chunk.stop)
         write_group(Path(self.path), self.layout, group, full)
-        return summary
+        return len(block) if summary is None else summary
 
 
 def each(runner: Runner, write: Write, chunks: Sequence[Chunk], again: bool = True) -> Any:

@@ -40,6 +40,11 @@ class Start:
         if isinstance(self.init, np.ndarray):
             return self.init.astype(np.float64)
         sample = self.survey.sample.by_row()
+        if len(sample.row) < self.k:
+            raise DataError(
+                f"n_clusters={self.k} is more than the {len(sample.row)} rows that have weight. "
+                "Ask for fewer, or give centers to start from."
+            )
         if callable(self.init):
             chosen = np.asarray(self.init(sample.x, self.k, random_state=self.random), np.float64)
             if chosen.shape != (self.k, source.columns):
@@ -55,7 +60,7 @@ class Start:
             share = sample.weight / sample.weight.sum()
             picks = self.random.choice(len(sample.row), self.k, replace=False, p=share)
             return np.asarray(sample.x[picks], np.float64)
-        return plus_plus(sample, self.k, self.random)
+        return plus_plus(sample.x, sample.weight, self.k, self.random)
 
 
 def begin(
@@ -96,7 +101,7 @@ def best_lloyd(
     tol: float,
     watch: Callable[[Any], None] = ignore,
 ) -> Centers:
-    """The fit of least inertia among `n_init` starts; the first among equals."""
+    """The fit of least inertia in its last pass among `n_init` starts; the first among equals."""
     best: Centers | None = None
     for _ in range(n_init):
         algorithm = lloyd_from(start, source, runner, max_iter, tol)

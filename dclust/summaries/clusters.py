@@ -16,7 +16,6 @@ class Moments(Sums):
     count: np.ndarray  # (k,)    int64, weights in units of 1 / grid.weight_scale
     total: np.ndarray  # (k, d)  int64, sum of w (x - origin) in units of 1 / grid.scale
     square: np.ndarray  # (k,)   int64, sum of w |x - center|^2 in units of 1 / grid.square_scale
-    spread: int  # sum of w |x - origin|^2 in the same unit
 
     @classmethod
     def of(
@@ -27,7 +26,6 @@ class Moments(Sums):
         weight: np.ndarray | None,
         grid: Grid,
         k: int,
-        spread: int,
         known: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> "Moments":
         """The moments of rows with their labels and squared distances.
@@ -40,7 +38,7 @@ class Moments(Sums):
         else:
             total, count = known
         square = add_values(gap, label, weight, grid.square_scale, k)
-        return cls(count, total, square, spread)
+        return cls(count, total, square)
 
     def weights(self, grid: Grid) -> np.ndarray:
         """Weight of each cluster: (k,) float64."""
@@ -56,11 +54,19 @@ class Moments(Sums):
         return int(self.square.sum()) / grid.square_scale
 
     def mean_variance(self, grid: Grid) -> float:
-        """Mean over columns of the variance of all rows, as scikit-learn scales `tol`."""
-        weight = float(self.count.sum()) / grid.weight_scale
-        mean = self.total.sum(0) / grid.scale / weight
-        spread = self.spread / grid.square_scale / weight - float((mean**2).sum())
+        """Mean over columns of the variance, where these are all rows about the origin."""
+        weight = float(self.weights(grid)[0])
+        mean = self.total[0] / grid.scale / weight
+        spread = self.inertia(grid) / weight - float((mean**2).sum())
         return max(spread, 0.0) / len(mean)
+
+
+@dataclass(frozen=True)
+class First(Sums):
+    """What a first pass says: the clusters, and how much the rows vary at all."""
+
+    moments: Moments
+    whole: Moments  # all rows as one cluster about the origin, each with the same weight
 
 
 @dataclass(frozen=True)

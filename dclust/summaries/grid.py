@@ -26,6 +26,7 @@ class Grid:
     origin: np.ndarray  # (d,)  float64
     scale: np.ndarray  # (d,)   float64 powers of two: units per 1.0 of a column
     weight_scale: float  # units per 1.0 of a weight
+    heaviest: float  # the largest weight; 1 where rows are not weighted
     square_scale: float  # units per 1.0 of a squared distance
     distance_scale: float  # units per 1.0 of a distance
 
@@ -44,7 +45,8 @@ class Grid:
         `heaviest` is None where rows are not weighted; `far` are points, such as user
         centers, from which squared distances will be summed too.
         """
-        weight = rows * (1.0 if heaviest is None else heaviest)
+        unit = 1.0 if heaviest is None else heaviest
+        weight = rows * unit
         weight_scale = 1.0 if heaviest is None else power_below(weight)
         if bytes_only and heaviest is None:
             origin, scale = np.zeros(len(low)), np.ones(len(low))
@@ -53,14 +55,14 @@ class Grid:
             origin = ((low + high) / 2).astype(np.float32).astype(np.float64)
             reach = np.maximum(high - origin, origin - low)
             scale = np.array([power_below(weight * r) for r in reach])
-        span = high - low
-        if far is not None:
-            span = np.maximum(high, far.max(0)) - np.minimum(low, far.min(0))
-        widest = float((span**2).sum())
+        # Squared distances are summed from the origin too, and from points beyond the rows.
+        ends = np.vstack([low, high, origin, *([] if far is None else [far])])
+        widest = float((np.ptp(ends, 0) ** 2).sum())
         return cls(
             origin,
             scale,
             weight_scale,
+            unit,
             power_below(weight * widest),
             power_below(weight * math.sqrt(widest)),
         )

@@ -31,7 +31,7 @@ class Sample:
         best = np.lexsort((row, key))[:size]
         best = best[np.isfinite(key[best])]
         w = np.ones(len(best)) if weight is None else weight[best]
-        return cls(size, key[best], row[best], np.array(x[best]), w)
+        return cls(size, key[best], row[best], x[best], w)
 
     def __add__(self, other: "Sample") -> "Sample":
         both = (
@@ -69,7 +69,7 @@ class Strata:
         ranked = label[order]
         start = np.searchsorted(ranked, ranked, side="left")
         kept = order[np.arange(len(order)) - start < quota[ranked]]
-        return cls(quota, label[kept], key[kept], row[kept], np.array(x[kept]))
+        return cls(quota, label[kept], key[kept], row[kept], x[kept])
 
     def __add__(self, other: "Strata") -> "Strata":
         parts = (

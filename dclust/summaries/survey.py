@@ -18,22 +18,20 @@ class Extent:
     bad: int  # rows that are not finite
     first_bad: int  # number of the first of them, or a large number
     heaviest: float  # largest weight
-    whole: float  # sum of weights; told to the user, decides nothing
 
     @classmethod
     def of(cls, x: np.ndarray, row: np.ndarray, weight: np.ndarray | None) -> "Extent":
         """The extent of these rows."""
         d, never = x.shape[1], np.iinfo(np.int64).max
         if len(x) == 0:
-            return cls(np.full(d, np.inf), np.full(d, -np.inf), 0, 0, never, 0.0, 0.0)
+            return cls(np.full(d, np.inf), np.full(d, -np.inf), 0, 0, never, 0.0)
         low, high = x.min(0).astype(np.float64), x.max(0).astype(np.float64)
         bad, first = 0, never
         if not np.isfinite(low).all() or not np.isfinite(high).all():
             wrong = ~np.isfinite(x).all(1)
             bad, first = int(wrong.sum()), int(row[wrong.argmax()])
         heaviest = 1.0 if weight is None else float(weight.max())
-        whole = float(len(x)) if weight is None else float(weight.sum())
-        return cls(low, high, len(x), bad, first, heaviest, whole)
+        return cls(low, high, len(x), bad, first, heaviest)
 
     def __add__(self, other: "Extent") -> "Extent":
         return Extent(
@@ -43,7 +41,6 @@ class Extent:
             self.bad + other.bad,
             min(self.first_bad, other.first_bad),
             max(self.heaviest, other.heaviest),
-            self.whole + other.whole,
         )
 
 

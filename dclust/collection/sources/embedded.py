@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from sklearn.datasets import load_digits, load_sample_images
 
-from dclust.collection.sources.arrays import FlatSource, npy_rows
+from dclust.collection.sources.arrays import npy_rows
+from dclust.collection.sources.flat import FlatSource, labelled
 from dclust.errors import SourceError
 
 PATCH, STRIDE = 32, 8  # pixels: windows of the two photographs, and the steps between them
@@ -39,18 +40,17 @@ class EmbeddedSource:
         if self.name == "sklearn:digits":
             found = load_digits()
             images = np.rint(found.images * (255 / 16)).astype(np.uint8)
-            labels = found.target.astype(np.int32)
+            labels = found.target
         elif self.name == "sklearn:photos":
             parts = [_patches(photo) for photo in load_sample_images().images]
             images = np.concatenate(parts)
-            labels = np.repeat(np.arange(len(parts), dtype=np.int32), [len(p) for p in parts])
+            labels = np.repeat(np.arange(len(parts)), [len(p) for p in parts])
         else:
             raise SourceError(f"{self.name} is unknown. There are sklearn:digits, sklearn:photos.")
         spool.mkdir(parents=True, exist_ok=True)
         np.save(spool / "images.npy", images)
-        np.save(spool / "labels.npy", labels)
         rows = npy_rows(spool / "images.npy")
-        return FlatSource(self.label, self.mark(), (rows,), str(spool / "labels.npy"))
+        return labelled(self.label, self.mark(), (rows,), [labels], spool)
 
 
 def _patches(photo: np.ndarray) -> np.ndarray:

@@ -2,10 +2,13 @@
 
 import os
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
+from dclust.collection.sources.base import Listing, array_listing
 from dclust.errors import SourceError
 
 
@@ -22,22 +25,22 @@ class FlatRows:
     @property
     def item_bytes(self) -> int:
         """Bytes of one item."""
-        return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+        return prod(self.shape) * np.dtype(self.dtype).itemsize
 
-    def checked(self) -> "FlatRows":
+    def checked(self) -> Self:
         """Itself, if the file is as long as it must be.
 
         Raises
         ------
         SourceError
-            The file ends early, or cannot be read.
+            The file is shorter or longer, or cannot be read.
         """
         try:
             found = Path(self.path).stat().st_size
         except OSError as fault:
             raise SourceError(f"{self.path} cannot be read: {fault}") from fault
         needed = self.offset + self.count * self.item_bytes
-        if found < needed:
+        if found != needed:
             raise SourceError(
                 f"{self.path} says it holds {self.count:,} items of {self.shape} {self.dtype}, "
                 f"which take {needed:,} bytes; it has {found:,}. Copy or download it again."
@@ -49,23 +52,19 @@ class FlatRows:
 
         The file is read and not mapped: mapped pages would count as a worker's memory.
         """
-        out = np.empty((len(positions), *self.shape), self.dtype)
-        flat = out.reshape(len(positions), -1).view(np.uint8).reshape(len(positions), -1)
-        order = np.argsort(positions, kind="stable")
-        sorted_ = positions[order]
-        breaks = np.flatnonzero(np.diff(sorted_) != 1) + 1
         size = self.item_bytes
+        out = np.empty((len(positions), size), np.uint8)
+        order = np.argsort(positions, kind="stable")
+        breaks = np.flatnonzero(np.diff(positions[order]) != 1) + 1
         handle = os.open(self.path, os.O_RDONLY)
         try:
-            for run in np.split(np.arange(len(sorted_)), breaks):
-                if len(run) == 0:
-                    continue
-                start = self.offset + int(sorted_[run[0]]) * size
+            for run in np.split(order, breaks) if len(order) else ():
+                start = self.offset + int(positions[run[0]]) * size
                 data = _read_all(handle, len(run) * size, start, self.path)
-                flat[order[run]] = np.frombuffer(data, np.uint8).reshape(len(run), size)
+                out[run] = np.frombuffer(data, np.uint8).reshape(len(run), size)
         finally:
             os.close(handle)
-        return out
+        return out.view(self.dtype).reshape(len(out), *self.shape)
 
 
 def _read_all(handle: int, size: int, start: int, path: str) -> bytes:
@@ -77,3 +76,56 @@ def _read_all(handle: int, size: int, start: int, path: str) -> bytes:
         parts.append(part)
         size, start = size - len(part), start + len(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+@dataclass(frozen=True)
+class FlatSource:
+    """Arrays in flat files, one after the other, with labels where there are some."""
+
+    label: str
+    mark: str  # the fingerprint of the files it was made from
+    parts: tuple[FlatRows, ...]
+    labels_path: str | None = None  # a .npy of (n,) integers
+
+    def listing(self) -> Listing:
+        """From the headers alone."""
+        labels = None
+        if self.labels_path:
+            labels = np.load(self.labels_path, allow_pickle=False)
+        shape = (sum(p.count for p in self.parts), *self.parts[0].shape)
+        dtype = np.dtype(self.parts[0].dtype)
+        return array_listing(self.label, shape, dtype, self.mark, labels)
+
+    def read_file(self, name: bytes, most: int) -> bytes:
+        """Not for arrays."""
+        raise AssertionError(name, most)
+
+    def read_rows(self, positions: np.ndarray) -> np.ndarray:
+        """Items by number, in the order asked."""
+        ends = np.cumsum([p.count for p in self.parts])
+        owner = np.searchsorted(ends, positions, side="right")
+        out = np.empty((len(positions), *self.parts[0].shape), self.parts[0].dtype)
+        for i, part in enumerate(self.parts):
+            mine = np.flatnonzero(owner == i)
+            out[mine] = part.take(positions[mine] - (ends[i] - part.count))
+        return out
+
+
+def labelled(
+    label: str, mark: str, parts: tuple[FlatRows, ...], labels: list[np.ndarray], spool: Path
+) -> FlatSource:
+    """A source of these parts, and of their labels if there are any.
+
+    Raises
+    ------
+    SourceError
+        A label does not fit into 32 bits.
+    """
+    if not labels:
+        return FlatSource(label, mark, parts)
+    found = np.concatenate(labels)
+    if not np.array_equal(found.astype(np.int32), found):
+        raise SourceError(f"{label} has class labels that do not fit into 32 bits.")
+    spool.mkdir(parents=True, exist_ok=True)
+    np.save(spool / "labels.npy", found.astype(np.int32))
+    return FlatSource(label, mark, parts, str(spool / "labels.npy"))

@@ -7,24 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from dclust.collection.decode import SUFFIXES
-from dclust.collection.sources.base import Listing
+from dclust.collection.decode import SUFFIXES, Undecodable
+from dclust.collection.sources.base import Listing, OnDisk, shown
 from dclust.errors import SourceError
-
-MOST_BYTES = 2**30  # a file larger than this is not read at all
 
 
 @dataclass(frozen=True)
-class FolderSource:
+class FolderSource(OnDisk):
     """All image files below a folder, in the order of their names' bytes."""
 
-    root: str
     classes: str = "none"
-
-    @property
-    def label(self) -> str:
-        """The folder's name."""
-        return Path(self.root).name
 
     def mark(self) -> str:
         """All files' names, sizes and times of change."""
@@ -36,14 +28,11 @@ class FolderSource:
 
     def listing(self) -> Listing:
         """Walk the tree; links that leave it and names with a dot are passed over."""
-        root = os.fsencode(self.root)
-        found: list[tuple[bytes, int, int]] = []
-        others: list[tuple[str, str]] = []
-        self._walk(root, b"", found, others)
+        found, others = self._walk()
         if not found:
             seen = f"{len(others)} other files" if others else "nothing"
             raise SourceError(
-                f"{self.root} holds no image files ({seen} found). Known are "
+                f"{self.path} holds no image files ({seen} found). Known are "
                 f"{', '.join(sorted(SUFFIXES)[:8])} and more; files need such a suffix."
             )
         found.sort()
@@ -69,21 +58,19 @@ class FolderSource:
             others=tuple(others),
         )
 
-    def _walk(
-        self,
-        root: bytes,
-        below: bytes,
-        found: list[tuple[bytes, int, int]],
-        others: list[tuple[str, str]],
-    ) -> None:
-        todo = [below]
+    def _walk(self) -> tuple[list[tuple[bytes, int, int]], list[tuple[str, str]]]:
+        """Name, size and time of change of each image file; what else there is, and why."""
+        root, real = os.fsencode(self.path), os.fsencode(Path(self.path).resolve())
+        found: list[tuple[bytes, int, int]] = []
+        others: list[tuple[str, str]] = []
+        todo = [b""]
         while todo:
             here = todo.pop()
             try:
                 entries = list(os.scandir(os.path.join(root, here)))  # noqa: PTH118 - bytes
             except OSError as fault:
-                if here == below:
-                    raise SourceError(f"{self.root} cannot be read: {fault}") from fault
+                if not here:
+                    raise SourceError(f"{self.path} cannot be read: {fault}") from fault
                 others.append((shown(here), f"folder cannot be read: {fault.strerror}"))
                 continue
             for entry in entries:
@@ -92,47 +79,36 @@ class FolderSource:
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     todo.append(name)
-                    continue
-                why = self._refused(root, entry)
-                if why:
+                elif why := _refused(real, entry):
                     others.append((shown(name), why))
-                    continue
-                stat = entry.stat()
-                found.append((name, stat.st_size, stat.st_mtime_ns))
+                else:
+                    stat = entry.stat()
+                    found.append((name, stat.st_size, stat.st_mtime_ns))
+        return found, others
 
-    @staticmethod
-    def _refused(root: bytes, entry: "os.DirEntry[bytes]") -> str:
-        """Why an entry is no image of this folder; empty if it is one."""
-        if entry.is_symlink():
-            target = os.path.realpath(entry.path)
-            if not target.startswith(os.path.realpath(root) + b"/"):
-                return "a link that leaves the folder"
-            if not os.path.isfile(target):  # noqa: PTH113 - bytes
-                return "a link to no file"
-        elif not entry.is_file():
-            return "not a regular file"
-        suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 - bytes
-        return "" if suffix.decode("ascii", "replace") in SUFFIXES else "no image file"
-
-    def read_files(self, names: list[bytes]) -> list[bytes | OSError]:
-        """Bytes of files, or what went wrong with each."""
-        out: list[bytes | OSError] = []
-        for name in names:
-            path = os.path.join(os.fsencode(self.root), name)  # noqa: PTH118 - bytes
-            try:
-                with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - bytes
-                    if os.fstat(file.fileno()).st_size > MOST_BYTES:
-                        raise OSError(27, f"file has more than {MOST_BYTES:,} bytes")
-                    out.append(file.readall())
-            except OSError as fault:
-                out.append(fault)
-        return out
+    def read_file(self, name: bytes, most: int) -> bytes:
+        """A file's bytes; a large file is not read at all."""
+        path = os.path.join(os.fsencode(self.path), name)  # noqa: PTH118 - bytes
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - bytes
+            size = os.fstat(file.fileno()).st_size
+            if size > most:
+                raise Undecodable("too_many_bytes", f"{size:,} bytes; max_bytes is {most:,}")
+            return file.readall()
 
     def read_rows(self, positions: np.ndarray) -> np.ndarray:
         """Not for files."""
         raise AssertionError(positions)
 
 
-def shown(name: bytes) -> str:
-    """A file's name as text; bytes that are no UTF-8 are written as escapes."""
-    return name.decode("utf-8", "backslashreplace")
+def _refused(root: bytes, entry: "os.DirEntry[bytes]") -> str:
+    """Why an entry is no image of the folder `root`; empty if it is one."""
+    if entry.is_symlink():
+        target = os.path.realpath(entry.path)
+        if not target.startswith(root.rstrip(b"/") + b"/"):
+            return "a link that leaves the folder"
+        if not os.path.isfile(target):  # noqa: PTH113 - bytes
+            return "a link to a folder or to nothing"
+    elif not entry.is_file():
+        return "not a regular file"
+    suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 - bytes
+    return "" if suffix.decode("ascii", "replace") in SUFFIXES else "no image file"

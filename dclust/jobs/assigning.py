@@ -1,0 +1,148 @@
+"""New images, saved model: each goes through the same steps and takes the nearest center."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from dclust.algorithms.kmeans import Centers
+from dclust.algorithms.labels import WriteLabels
+from dclust.algorithms.pca import Axes
+from dclust.collection.files import aside, locked, publish, read_json, write_json
+from dclust.collection.layout import Layout
+from dclust.collection.reading import Collection
+from dclust.collection.records import load_record
+from dclust.collection.writing import write_table
+from dclust.errors import CollectionError, SpecError
+from dclust.ingest.features import sealed_rows
+from dclust.ingest.ingesting import ingest
+from dclust.ingest.planning import Settings
+from dclust.jobs.clustering import LABELS, MODELS
+from dclust.jobs.rows import features_of, reduced
+from dclust.jobs.spec import FeaturesPart
+from dclust.passes.runner import Runner
+from dclust.passes.threads import Threads
+from dclust.passes.writing import Write, each
+
+
+def assign(
+    run: str | Path,
+    source: str,
+    dest: str | Path,
+    runner: Runner | None = None,
+    name: str | None = None,
+    max_bad_fraction: float = 0.05,
+) -> Path:
+    """Label new images with a published model.
+
+    Parameters
+    ----------
+    run : folder of a run whose results are published
+    source : images, or a sealed collection of them
+    dest : folder to make, with `labels.parquet` in it
+    runner : where it runs; threads by default
+    name : which clustering, where the run has several; the first by default
+
+    Returns
+    -------
+    The folder `dest`.
+
+    Raises
+    ------
+    CollectionError
+        The run has no results, or `dest` exists.
+    SpecError
+        There is no such clustering, or its features cannot be computed from images.
+    """
+    results, dest, runner = Path(run) / "results", Path(dest).absolute(), runner or Threads()
+    if not results.exists():
+        raise CollectionError(f"{run} has no results yet. Finish it: `dclust resume {run}`.")
+    if dest.exists():
+        raise CollectionError(f"{dest} exists already and is never overwritten. Name another.")
+    pipeline = read_json(results / "model" / "pipeline.json", f"the run {run}", "Run it again.")
+    name = name or pipeline["names"][0]
+    if name not in pipeline["names"]:
+        raise SpecError(f"{run} has no clustering {name!r}: {', '.join(pipeline['names'])}.")
+    features = FeaturesPart.model_validate(pipeline["features"])
+    if features.from_ is not None:
+        raise SpecError(
+            f"{run} learned from features given in {features.from_}; new images have none. "
+            "Predict on your own features with the estimators instead."
+        )
+    kinds = (*MODELS, Axes)
+    model: Any = load_record(results / name / "model" / "centers.safetensors", kinds)
+    work = aside(dest)
+    work.mkdir(parents=True)
+    try:
+        with locked(work, "writing"):
+            collection = _collection(source, work, pipeline, runner, max_bad_fraction)
+            _fits(collection, pipeline, run)
+            rows = features_of(features, collection, work, runner)
+            axes = results / "model" / "axes.safetensors"
+            if axes.exists():
+                rows = reduced(load_record(axes, kinds), rows, work, runner)
+            chunks = rows.source().chunks
+            step = chunks[0].stop - chunks[0].start
+            layout = Layout(collection.rows, step, LABELS)
+            root = work / "labels.zarr"
+            each(runner, Write(str(root), layout, WriteLabels(model.at, model.grid)), chunks)
+            labels = sealed_rows(root, layout, collection)
+        made = work / "published"
+        _write(made, labels, collection, model, {"run": str(run), "clustering": name})
+        publish(made, dest)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return dest
+
+
+def _collection(
+    source: str, work: Path, pipeline: dict[str, Any], runner: Runner, bad: float
+) -> Collection:
+    """The new images, decoded as the old ones were."""
+    if (Path(source) / "collection.json").exists():
+        return Collection(source)
+    found = {**pipeline["ingest"], "classes": "none", "max_bad_fraction": bad}
+    return ingest(source, work / "collection.zarr", Settings(**found), runner)
+
+
+def _fits(collection: Collection, pipeline: dict[str, Any], run: str | Path) -> None:
+    """New images must have the shape the model knows."""
+    want = {c["name"]: tuple(c["shape"]) for c in pipeline["columns"]}
+    for name in ("images", "features/rows"):
+        if name not in want:
+            continue
+        have = collection.layout.column(name).shape if name in collection.columns else None
+        if have != want[name]:
+            raise SpecError(
+                f"{run} learned from {name} of shape {want[name]}; these are {have}. Give images "
+                "that become the same: a folder of files, or arrays of that shape."
+            )
+
+
+def _write(
+    made: Path, labels: Collection, collection: Collection, model: Centers, about: dict[str, Any]
+) -> None:
+    there = labels.valid(0, labels.rows)
+    table = pa.table(
+        {
+            "row": np.arange(labels.rows),
+            "source": collection.table(["source"])["source"],
+            "cluster": pa.array(labels.read("label", 0, labels.rows), mask=~there),
+            "distance": pa.array(labels.read("distance", 0, labels.rows), mask=~there),
+            "status": collection.table(["status"])["status"],
+        }
+    )
+    made.mkdir()
+    write_table(made / "labels.parquet", table)
+    counts = np.bincount(labels.read("label", 0, labels.rows)[there], minlength=len(model.at))
+    write_json(
+        made / "assigned.json",
+        {
+            **about,
+            "rows": labels.rows,
+            "labelled": int(there.sum()),
+            "sizes": counts.tolist(),
+        },
+    )

@@ -1,0 +1,173 @@
+"""What a job will read and hold, told before it runs; refused where it cannot fit."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dclust.algorithms.kmeans import scratch_bytes
+from dclust.algorithms.pca import SQUARE, sketch_rank
+from dclust.algorithms.seeding import sample_size
+from dclust.collection.reading import Collection
+from dclust.ingest.features import HogColour, Pixels
+from dclust.jobs.rows import image_shape
+from dclust.jobs.spec import KMeansPart, MiniBatchPart, Spec
+from dclust.passes.cluster import Room
+from dclust.passes.footprint import Footprint, MiB, check, project
+from dclust.passes.sources import CHUNK_BYTES, Source
+
+ROUNDS = 5  # of k-means||
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Reads and footprints, step by step."""
+
+    rows: int
+    groups: int
+    columns: int  # of the rows that are clustered
+    row_bytes: int
+    held: bool
+    steps: tuple[tuple[str, str, Footprint], ...]  # name, reads in words, footprint
+    reads: float  # of the clustered rows, at most
+
+    def as_json(self) -> dict[str, Any]:
+        """For plan.json."""
+        return {
+            "rows": self.rows,
+            "row_groups": self.groups,
+            "columns": self.columns,
+            "bytes": self.rows * self.row_bytes,
+            "held_in_memory": self.held,
+            "most_reads": self.reads,
+            "steps": [
+                {"step": name, "reads": reads, "footprint": f.as_json()}
+                for name, reads, f in self.steps
+            ],
+        }
+
+    def lines(self) -> list[str]:
+        """For the screen."""
+        size = self.rows * self.row_bytes / MiB
+        where = "held in memory between passes" if self.held else "read anew in each pass"
+        head = (
+            f"{self.rows:,} rows in {self.groups:,} row groups; {self.columns:,} columns to "
+            f"cluster, {size:,.0f} MiB, {where}"
+        )
+        body = [
+            f"  {name}: {reads}; at most {f.peak / MiB:,.0f} MiB per worker"
+            for name, reads, f in self.steps
+        ]
+        return [head, *body]
+
+
+def plan_job(spec: Spec, collection: Collection, room: Room) -> Plan:
+    """Project reads and memory of all steps.
+
+    Raises
+    ------
+    FootprintError
+        A step needs more memory than a worker has; says how much and what would fit.
+    """
+    width, kind = _features(spec, collection)
+    steps: list[tuple[str, str, Footprint]] = []
+    if spec.reduce is not None:
+        steps.append(_reduce_step(spec, collection, room, width, kind))
+        wanted = spec.reduce.pca.n_components
+        width = int(wanted) if wanted >= 1 else min(width, 256)
+        kind = 4
+    source = _source(collection, width, kind)
+    held_all, total = True, 0.0
+    for name, part in zip(spec.names(), spec.cluster, strict=True):
+        settings = part.settings
+        spare = 0
+        if isinstance(settings, KMeansPart):
+            longest = max(c.stop - c.start for c in source.chunks)
+            spare = scratch_bytes(settings.n_clusters, width, longest)
+        room_for = room.memory * room.workers // 2
+        held = source.nbytes + spare * len(source.chunks) <= room_for
+        held_all &= held
+        footprint, reads, most = _cluster_step(settings, source, room, spare, held)
+        advice = "Use fewer clusters or columns (`reduce`), or workers with more memory."
+        check(footprint, room, name, advice)
+        steps.append((name, reads, footprint))
+        total += most
+    return Plan(
+        collection.rows,
+        collection.layout.groups,
+        width,
+        width * kind,
+        held_all,
+        tuple(steps),
+        total,
+    )
+
+
+def _features(spec: Spec, collection: Collection) -> tuple[int, int]:
+    """Columns of the features, and bytes of each number."""
+    shape = image_shape(collection)
+    if shape is None or spec.features.from_ is not None:
+        names = [c for c in collection.layout.columns if c.name.startswith("features/")]
+        if names:
+            return int(np.prod(names[0].shape)), np.dtype(names[0].dtype).itemsize
+        return 1024, 4  # a user's own, not opened yet: what embeddings often have
+    if spec.features.hog_colour:
+        return HogColour(shape).columns, 4
+    return Pixels(shape, spec.features.pixels.side if spec.features.pixels else 32).columns, 1
+
+
+@dataclass(frozen=True)
+class _Span:
+    start: int
+    stop: int
+    nbytes: int
+
+
+def _source(collection: Collection, width: int, kind: int) -> Source:
+    """A stand-in for rows that are not written yet: chunks of the size they will have."""
+    row = width * kind + 8
+    step = max(1, min(collection.rows, CHUNK_BYTES // row))
+    spans = tuple(
+        _Span(a, min(a + step, collection.rows), step * row)
+        for a in range(0, collection.rows, step)
+    )
+    return Source(spans, collection.valid_rows, width, np.dtype(f"V{kind}"))
+
+
+def _reduce_step(
+    spec: Spec, collection: Collection, room: Room, width: int, kind: int
+) -> tuple[str, str, Footprint]:
+    assert spec.reduce is not None
+    if width <= SQUARE:
+        summary, work = width * width * 8, width * width * 8 + 1024 * width * 8
+    else:
+        rank = sketch_rank(spec.reduce.pca.n_components)
+        summary = rank * width * 8
+        work = summary + 2 * (CHUNK_BYTES // kind) * 8
+    # Written rows: a block in float64, and what it becomes.
+    work += 2 * (CHUNK_BYTES // kind) * 8
+    source = _source(collection, width, kind)
+    footprint = project(room, source, summary, summary, work, 0, hold=False)
+    advice = "Use smaller images or features, or workers with more memory."
+    return "pca", "2 reads of the features", check(footprint, room, "PCA", advice)
+
+
+def _cluster_step(
+    part: KMeansPart | MiniBatchPart, source: Source, room: Room, spare: int, held: bool
+) -> tuple[Footprint, str, float]:
+    k, d = part.n_clusters, source.columns
+    sample = min(sample_size(k, d * 4), source.rows) * d * 8
+    sums = k * (d + 4) * 8
+    # Of the page: three kinds of pictures and the silhouette's table, on the driver's side too.
+    summary = max(sample, sums)
+    rounds = ROUNDS + 1 if part.init == "k-means||" else 0
+    footprint = project(room, source, summary, 2 * sums, 3 * sums + 256 * k * 8, spare, held)
+    if isinstance(part, KMeansPart):
+        passes = part.max_iter * part.n_init
+        fixed = (1 + rounds) * part.n_init + 3
+        words = f"at most {part.max_iter:,} passes" + (
+            f" x {part.n_init} starts" if part.n_init > 1 else ""
+        )
+        return footprint, f"{words} + {fixed} reads", float(passes + fixed)
+    words = f"draws worth at most {part.max_iter:,} reads + {4 + rounds}"
+    return footprint, words, float(part.max_iter + 4 + rounds)

@@ -1,0 +1,293 @@
+"""From results to the page: which pictures, which map, which words."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dclust.algorithms.pca import PCA, project
+from dclust.collection.files import read_json
+from dclust.collection.reading import Collection
+from dclust.jobs.folder import RunFolder
+from dclust.jobs.publishing import Result, sampled_silhouettes, sources_of
+from dclust.jobs.rows import Rows, image_shape
+from dclust.jobs.spec import Spec
+from dclust.kernels.draws import uniform
+from dclust.metrics.external import matching
+from dclust.metrics.internal import Estimate
+from dclust.passes.runner import one_blas_thread
+from dclust.report.findings import (
+    ClusterFindings,
+    Clustering,
+    Confusion,
+    Findings,
+    Picture,
+    Score,
+)
+from dclust.summaries.sample import Strata
+
+FAILED_SHOWN, DUPLICATES_SHOWN, MAP_ROWS = 200, 24, 5000
+MOST_CLASSES = 200
+
+
+class Album:
+    """Pictures of rows, read together: all that a page will show, by row."""
+
+    def __init__(self, collection: Collection, rows: np.ndarray) -> None:
+        wanted = np.unique(rows)
+        self.names = sources_of(collection, wanted)
+        self.pixels: dict[int, np.ndarray] = {}
+        if image_shape(collection) is not None and len(wanted):
+            images = collection.take("images", wanted)
+            self.pixels = dict(zip(wanted.tolist(), images, strict=True))
+
+    def picture(self, row: int, note: str = "") -> Picture | None:
+        """One row's picture; None where there are no images."""
+        pixels = self.pixels.get(row)
+        return None if pixels is None else Picture(row, self.names[row], pixels, note)
+
+    def pictures(self, rows: np.ndarray, notes: list[str]) -> tuple[Picture, ...]:
+        """Several rows' pictures."""
+        found = [self.picture(int(r), n) for r, n in zip(rows, notes, strict=True)]
+        return tuple(p for p in found if p is not None)
+
+
+def findings_of(
+    run: RunFolder,
+    results: list[Result],
+    rows: Rows,
+    collection: Collection,
+    steps: dict[str, dict[str, Any]],
+    reads: str,
+) -> Findings:
+    """Everything the page shows."""
+    spec = run.spec
+    shown = [_largest(r, spec) for r in results]
+    duplicates = _duplicates(collection)
+    album = Album(collection, _all_rows(results, shown, duplicates))
+    at = _map_rows(results[0])
+    failed = collection.table(["source", "status", "reason", "error"]).to_pylist()
+    bad = [(f["source"], f["reason"], f["error"] or "") for f in failed if f["status"] != "ok"]
+    groups = (album.pictures(np.array(g), [""] * len(g)) for g in duplicates)
+    clusterings = (
+        _clustering(r, s, album, collection, spec, steps, rows.source().nbytes, at)
+        for r, s in zip(results, shown, strict=True)
+    )
+    return Findings(
+        title=spec.name,
+        collection=collection.path.name,
+        made_at=read_json(run.path / "started.json", "the run", "")["at"],
+        rows=collection.rows,
+        valid_rows=collection.valid_rows,
+        image_shape=image_shape(collection),
+        features=rows.about,
+        clusterings=tuple(clusterings),
+        map_xy=_map(results[0], at),
+        map_note=f"{len(at):,} rows, drawn in proportion from each cluster of {results[0].name}, "
+        "on the two axes along which they vary most",
+        failed=tuple(bad[:FAILED_SHOWN]),
+        failed_total=len(bad),
+        others_total=collection.seal.get("others", 0),
+        duplicate_groups=tuple(g for g in groups if g),
+        duplicate_rows=collection.seal.get("duplicate_rows", 0),
+        steps=tuple((name, found["seconds"]) for name, found in steps.items()),
+        reads=reads,
+        commands=tuple(commands_of(run)),
+        spec_text=spec_text(spec),
+        versions=read_json(run.path / "versions.json", "the run", ""),
+    )
+
+
+def commands_of(run: RunFolder) -> list[str]:
+    """How to do it again, and what to do next."""
+    name = run.path.name
+    return [
+        f"dclust run --again {name}/spec.json",
+        f"dclust assign {name} NEW_IMAGES",
+        f"dclust report {name}",
+    ]
+
+
+def spec_text(spec: Spec) -> str:
+    """The spec as YAML, with all defaults."""
+    import yaml
+
+    return str(yaml.safe_dump(spec.as_json(), sort_keys=False, allow_unicode=True))
+
+
+def _largest(result: Result, spec: Spec) -> np.ndarray:
+    """Numbers of the clusters the page shows, the largest first."""
+    count = result.evaluation.partition.count
+    return np.lexsort((np.arange(len(count)), -count))[: spec.report.clusters]
+
+
+def _rows_of(strata: Strata, cluster: int) -> np.ndarray:
+    start, stop = np.searchsorted(strata.label, [cluster, cluster + 1])
+    return strata.row[start:stop]
+
+
+def _keys_of(strata: Strata, cluster: int) -> np.ndarray:
+    start, stop = np.searchsorted(strata.label, [cluster, cluster + 1])
+    return strata.key[start:stop]
+
+
+def _all_rows(
+    results: list[Result], shown: list[np.ndarray], duplicates: list[list[int]]
+) -> np.ndarray:
+    """Every row that some picture on the page shows."""
+    parts = [np.array(g, np.int64) for g in duplicates]
+    for result, clusters in zip(results, shown, strict=True):
+        spread = result.found.spread
+        assert spread is not None
+        for strata in (spread.typical, spread.border, spread.outlying):
+            parts += [_rows_of(strata, int(c)) for c in clusters]
+    return np.concatenate([np.empty(0, np.int64), *parts])
+
+
+def _clustering(
+    result: Result,
+    shown: np.ndarray,
+    album: Album,
+    collection: Collection,
+    spec: Spec,
+    steps: dict[str, dict[str, Any]],
+    nbytes: int,
+    at: np.ndarray,
+) -> Clustering:
+    mine = [s for n, s in steps.items() if n.endswith(f"-{result.name}")]
+    reads = sum(s["read_bytes"] for s in mine) / max(nbytes, 1)
+    spread = result.found.spread
+    assert spread is not None
+    return Clustering(
+        name=result.name,
+        settings=dict(result.settings),
+        scores=tuple(_scores(result, spec)),
+        seconds=result.seconds,
+        passes=result.passes,
+        reads=reads,
+        convergence=result.curve,
+        convergence_name="inertia"
+        if result.name.startswith("kmeans")
+        else "smoothed batch inertia",
+        clusters=tuple(_cluster(result, int(c), album, collection) for c in shown),
+        sizes=result.evaluation.partition.count,
+        noise=spread.noise,
+        confusion=_confusion(result, collection),
+        map_labels=result.labels.take("label", at).astype(np.int64),
+    )
+
+
+def _scores(result: Result, spec: Spec) -> list[Score]:
+    """Scores in the order people look for them."""
+    sampled = f"stratified sample, seed {spec.seed}, 95 % interval"
+    out = []
+    for name, value in result.external.items():
+        if name not in ("noise_share", "labelled_rows"):
+            out.append(Score(name, value, None, None, "exact, against the true classes"))
+    for name, found in result.internal.items():
+        if found is not None:
+            out.append(_score(name, found, sampled))
+    return out
+
+
+def _score(name: str, found: Estimate, sampled: str) -> Score:
+    note = "exact" if found.rows is None else f"{found.rows:,} rows, {sampled}"
+    return Score(name, found.value, found.low, found.high, note)
+
+
+def _cluster(result: Result, number: int, album: Album, collection: Collection) -> ClusterFindings:
+    partition, spread = result.evaluation.partition, result.found.spread
+    assert spread is not None
+    count = int(partition.count[number])
+    typical = _rows_of(spread.typical, number)
+    near = [f"{d:.3g}" for d in _keys_of(spread.typical, number)]
+    edge = [f"{s:.2f}" for s in _keys_of(spread.border, number)]
+    far = [f"{-d:.3g}" for d in _keys_of(spread.outlying, number)]
+    return ClusterFindings(
+        number=number,
+        size=count,
+        share=count / max(int(partition.count.sum()), 1),
+        mean_distance=float(spread.distance[number] / max(count, 1)),
+        silhouette=sampled_silhouettes(result)[number],
+        medoid=album.picture(int(typical[0]), near[0]) if len(typical) else None,
+        typical=album.pictures(typical[1:], near[1:]),
+        border=album.pictures(_rows_of(spread.border, number), edge),
+        outlying=album.pictures(_rows_of(spread.outlying, number), far),
+        classes=_classes(result, number, collection),
+    )
+
+
+def _classes(result: Result, number: int, collection: Collection) -> tuple[tuple[str, int], ...]:
+    """The true classes of a cluster, the most frequent first."""
+    if result.table is None:
+        return ()
+    mine = result.table.clusters == number
+    count, kinds = result.table.counts[mine], result.table.classes[mine]
+    order = np.lexsort((kinds, -count))[:5]
+    return tuple((class_name(collection, int(kinds[i])), int(count[i])) for i in order)
+
+
+def class_name(collection: Collection, number: int) -> str:
+    """The name of a true class, or its number where it has none."""
+    names = collection.classes
+    return names[number] if names and number < len(names) else str(number)
+
+
+def _confusion(result: Result, collection: Collection) -> Confusion | None:
+    """True classes against clusters, each class' matched cluster on the diagonal."""
+    table = result.table
+    if table is None or not table.rows:
+        return None
+    kinds, clusters = np.unique(table.classes), np.unique(table.clusters)
+    if len(kinds) > MOST_CLASSES or len(clusters) > MOST_CLASSES:
+        return None
+    counts, kinds, clusters = table.dense()
+    matched = {kind: cluster for cluster, kind in matching(table)}
+    first = [matched[int(k)] for k in kinds if int(k) in matched]
+    columns = [*first, *(int(c) for c in clusters if int(c) not in first)]
+    place = {int(c): i for i, c in enumerate(clusters)}
+    names = tuple(class_name(collection, int(k)) for k in kinds)
+    return Confusion(names, tuple(columns), counts[:, [place[c] for c in columns]])
+
+
+def _duplicates(collection: Collection) -> list[list[int]]:
+    """The first groups of equal files, a few rows of each."""
+    path = collection.path / "duplicates.parquet"
+    if not path.exists():
+        return []
+    import pyarrow.parquet as pq
+
+    groups: dict[int, list[int]] = {}
+    for line in pq.read_table(path, columns=["group", "row"]).to_pylist():
+        groups.setdefault(line["group"], []).append(line["row"])
+    return [g[:6] for g in list(groups.values())[:DUPLICATES_SHOWN]]
+
+
+def _map_rows(result: Result) -> np.ndarray:
+    """The rows the map shows: the silhouette's sample, or as many of it as a page can take."""
+    spread = result.found.spread
+    assert spread is not None
+    rows = spread.sample.row
+    if len(rows) > MAP_ROWS:
+        rows = rows[np.argsort(uniform(0, 6, 0, rows))[:MAP_ROWS]]
+    return np.sort(rows)
+
+
+def _map(result: Result, at: np.ndarray) -> np.ndarray:
+    """Where the sampled rows stand on their own two principal axes: (m, 2)."""
+    spread = result.found.spread
+    assert spread is not None
+    if len(at) < 3:
+        return np.zeros((len(at), 2))
+    order = np.argsort(spread.sample.row)
+    x = spread.sample.x[order][np.searchsorted(spread.sample.row[order], at)]
+    x = x.astype(np.float32)
+    with one_blas_thread():
+        axes = PCA(min(2, x.shape[1])).solve(PCA(2).look(x))
+        flat = project(x, axes)
+    return flat if flat.shape[1] == 2 else np.column_stack([flat[:, 0], np.zeros(len(flat))])
+
+
+def page_path(run: str | Path) -> Path:
+    """Where the page of a run is, or will be."""
+    return Path(run) / "results" / "report.html"

@@ -1,0 +1,238 @@
+"""Run a job, or go on with one: ingest, features, reduce, cluster, measure, publish."""
+
+import math
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from dclust.collection.files import clear_asides, locked, read_json, write_json
+from dclust.collection.reading import Collection
+from dclust.collection.sources import open_source
+from dclust.collection.writing import SEAL
+from dclust.errors import CollectionError
+from dclust.ingest.ingesting import ingest
+from dclust.jobs.clustering import fit_clusters, measure, write_labels
+from dclust.jobs.folder import RunFolder
+from dclust.jobs.planning import Plan, plan_job
+from dclust.jobs.presenting import findings_of
+from dclust.jobs.publishing import publish_results, result_of
+from dclust.jobs.rows import Rows, features_of, learn_axes, reduced
+from dclust.jobs.spec import Spec
+from dclust.passes.cluster import Room, place
+from dclust.passes.events import Sink
+from dclust.passes.runner import Runner
+from dclust.report.page import render
+
+Ready = Callable[[RunFolder], None]
+
+
+def _nothing(run: RunFolder) -> None:
+    """Do nothing with the run."""
+
+
+def run(
+    spec: Spec,
+    path: str | Path | None = None,
+    sinks: list[Sink] | None = None,
+    ready: Ready = _nothing,
+) -> Path:
+    """Run a job from the beginning; the folder of its published results.
+
+    Parameters
+    ----------
+    spec : what to do, from `read_spec` or `make_spec`
+    path : the run's folder; by default `<output>/<name>-<time>-<id>`
+    sinks : who is told what happens, such as a progress bar
+    ready : called with the run's folder before anything is done, for example to let a
+        signal stop it
+
+    Raises
+    ------
+    DclustError
+        Whatever went wrong; `resume` goes on with what was done.
+    """
+    return _go(RunFolder.create(spec, Path(path) if path else None), sinks or [], ready)
+
+
+def resume(path: str | Path, sinks: list[Sink] | None = None, ready: Ready = _nothing) -> Path:
+    """Go on with a run that was stopped or killed; its labels are those it would have had."""
+    return _go(RunFolder.open(path), sinks or [], ready)
+
+
+def _go(folder: RunFolder, sinks: list[Sink], ready: Ready) -> Path:
+    folder.events.sinks += sinks
+    with locked(folder.path, "running"):
+        if folder.results.exists():
+            folder.events.tell("published", {"path": str(folder.results)})
+            return folder.results
+        ready(folder)
+        clear_asides(folder.path)
+        if not (folder.path / "started.json").exists():
+            write_json(
+                folder.path / "started.json",
+                {"at": datetime.now(UTC).isoformat(timespec="seconds")},
+            )
+        try:
+            spec = folder.spec
+            with place(spec.where, spec.workers, spec.memory, folder.events) as (runner, room):
+                folder.events.tell(
+                    "place", {"where": spec.where, "workers": room.workers, "memory": room.memory}
+                )
+                return Attempt(folder, runner, room).go()
+        except BaseException as fault:
+            # A full disk may refuse the last words too; the fault itself matters more.
+            with suppress(OSError):
+                folder.events.sinks[:] = folder.events.sinks[:1]
+                folder.stop = False
+                folder.events.tell("ended", {"error": f"{type(fault).__name__}: {fault}"})
+            raise
+
+
+class Attempt:
+    """One attempt at a run, on one runner: every step that is not done yet."""
+
+    def __init__(self, folder: RunFolder, runner: Runner, room: Room) -> None:
+        self.folder, self.runner, self.room = folder, runner, room
+        self.spec = folder.spec
+        self.steps: dict[str, dict[str, Any]] = {}
+
+    def _step(self, name: str, do: Callable[[], dict[str, Any]]) -> None:
+        self.steps[name] = self.folder.step(name, do)
+
+    def go(self) -> Path:
+        """All steps, in order."""
+        collection = self._collection()
+        plan = plan_job(self.spec, collection, self.room)
+        write_json(self.folder.path / "plan.json", plan.as_json())
+        self.folder.events.tell("plan", {"lines": plan.lines()})
+        rows = self._rows(collection)
+        source = rows.source()
+        for name, part in zip(self.spec.names(), self.spec.cluster, strict=True):
+            settings = part.settings
+            self._step(
+                f"fit-{name}",
+                lambda n=name, s=settings: fit_clusters(self.folder, n, s, source, self.runner),
+            )
+            self._step(
+                f"label-{name}",
+                lambda n=name: write_labels(self.folder, n, rows, source, self.runner),
+            )
+            self._step(
+                f"measure-{name}",
+                lambda n=name: measure(self.folder, n, rows, collection, self.runner),
+            )
+        return self._publish(rows, collection, plan)
+
+    def _collection(self) -> Collection:
+        """The collection to cluster: made now, found unchanged, or given."""
+        spec, settings = self.spec, self.spec.ingest.settings(self.spec.seed)
+        given = Path(spec.collection).absolute() if spec.collection else None
+        root = given or self.folder.path / "collection.zarr"
+        if spec.source is None:
+            return Collection(root)
+        mine = self.folder.path / "ingesting.json"
+        if (root / SEAL).exists():
+            found = Collection(root)
+            if not mine.exists():
+                _unchanged(found, open_source(spec.source, settings.classes).mark(), spec)
+        elif root.exists() and not mine.exists() and any(root.iterdir()):
+            raise CollectionError(
+                f"{root} is unfinished. Finish it: `dclust ingest --resume {spec.source} {root}`."
+            )
+        source = spec.source
+
+        def do() -> dict[str, Any]:
+            write_json(mine, {"root": str(root)})
+            made = ingest(source, root, settings, self.runner, resume=True)
+            return {"rows": made.rows, "valid_rows": made.valid_rows}
+
+        if not (root / SEAL).exists() or mine.exists():
+            self._step("ingest", do)
+        return Collection(root)
+
+    def _rows(self, collection: Collection) -> Rows:
+        """The rows to cluster, written where they are not those of the collection."""
+        work, found = self.folder.work, {}
+
+        def features() -> dict[str, Any]:
+            found["rows"] = features_of(self.spec.features, collection, work, self.runner)
+            return {"about": found["rows"].about}
+
+        self._step("features", features)
+        rows = found.get("rows") or features_of(self.spec.features, collection, work, self.runner)
+        if self.spec.reduce is None:
+            return rows
+        less: dict[str, Rows] = {}
+
+        def reduce() -> dict[str, Any]:
+            axes = learn_axes(self.spec, rows, self.folder.path, self.runner)
+            self.folder.events.tell("model", {"score": axes.score, "step": 1})
+            less["rows"] = reduced(axes, rows, work, self.runner)
+            return {"columns": len(axes.components), "share": axes.score}
+
+        self._step("reduce", reduce)
+        if "rows" in less:
+            return less["rows"]
+        axes = learn_axes(self.spec, rows, self.folder.path, self.runner)
+        return reduced(axes, rows, work, self.runner)
+
+    def _publish(self, rows: Rows, collection: Collection, plan: Plan) -> Path:
+        self.folder.events.stage = "publish"
+        self.folder.events.tell("step", {"state": "started"})
+        results = [result_of(self.folder, n, self.steps) for n in self.spec.names()]
+        nbytes = rows.source().nbytes
+        reads = {n: round(s["read_bytes"] / max(nbytes, 1), 2) for n, s in self.steps.items()}
+        told = self._reads(reads, plan)
+        page = render(findings_of(self.folder, results, rows, collection, self.steps, told))
+        facts = {
+            "collection": {
+                "path": str(collection.path),
+                "digest": collection.digest,
+                "rows": collection.rows,
+                "valid_rows": collection.valid_rows,
+                "failed": collection.seal.get("failed", {}),
+                "duplicate_rows": collection.seal.get("duplicate_rows", 0),
+            },
+            "features": rows.about,
+            "reads": reads,
+            "steps": {n: s["seconds"] for n, s in self.steps.items()},
+            "plan": plan.as_json(),
+            "versions": read_json(self.folder.path / "versions.json", "the run", ""),
+        }
+        path = publish_results(self.folder, results, collection, facts, page)
+        shutil.rmtree(self.folder.work, ignore_errors=True)
+        return path
+
+    def _reads(self, reads: dict[str, float], plan: Plan) -> str:
+        """What the plan promised, and what was read."""
+        made = sum(v for n, v in reads.items() if n.split("-")[0] in ("fit", "label", "measure"))
+        most = plan.reads
+        limit = "" if math.isinf(most) else f", at most {most:,.0f} planned"
+        return f"{made:,.1f} reads of the rows{limit}"
+
+
+def _unchanged(found: Collection, mark: str, spec: Spec) -> None:
+    """A collection that exists already must be what ingesting again would make.
+
+    Raises
+    ------
+    CollectionError
+        The source or the settings are not those it was made from.
+    """
+    settings = spec.ingest.settings(spec.seed).as_json()
+    faults = []
+    if found.seal.get("fingerprint") != mark:
+        faults.append(f"the source {spec.source} has changed since it was made")
+    faults += [
+        f"{name} was {found.seal['settings'].get(name)!r} and is now {value!r}"
+        for name, value in settings.items()
+        if found.seal["settings"].get(name) != value
+    ]
+    if faults:
+        raise CollectionError(
+            f"the collection {found.path} does not fit the job: {'; '.join(faults)}. Name another "
+            "`collection`, or leave it out: then each run makes its own."
+        )

@@ -1,0 +1,58 @@
+"""Small jobs to run: digits through all steps, on threads unless a test says otherwise."""
+
+import numpy as np
+import pytest
+
+from dclust.collection.reading import Collection
+from dclust.jobs import run
+from dclust.jobs.spec import make_spec
+
+DIGITS = {
+    "name": "digits",
+    "source": "sklearn:digits",
+    "reduce": {"pca": {"n_components": 12}},
+    "cluster": [
+        {"kmeans": {"n_clusters": 10, "max_iter": 8}},
+        {"minibatch_kmeans": {"n_clusters": 10, "max_iter": 3, "batch_size": 256}},
+    ],
+    "evaluate": {"silhouette_sample": 300},
+    "report": {"pictures": 4},
+    "where": "threads",
+    "checkpoint_seconds": 0,
+}
+
+
+def job(**changes):
+    """The digits job with some keys changed."""
+    return make_spec({**DIGITS, **changes}, "a test")
+
+
+def labels(run_path, name="kmeans"):
+    """The published labels of a run."""
+    found = Collection(run_path / "results" / name / "labels.zarr")
+    return found.read("label", 0, found.rows)
+
+
+def everything(run_path):
+    """All that must not depend on how a run came about: labels, distances and models."""
+    out = {}
+    for name in ("kmeans", "minibatch_kmeans"):
+        found = Collection(run_path / "results" / name / "labels.zarr")
+        out[name] = found.read("label", 0, found.rows)
+        out[name + " distance"] = found.read("distance", 0, found.rows)
+        model = run_path / "results" / name / "model" / "centers.safetensors"
+        out[name + " model"] = np.frombuffer(model.read_bytes(), np.uint8)
+    return out
+
+
+def same(a, b):
+    """Whether two runs published the same bits."""
+    return a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory):
+    """The folder of a digits run that nothing happened to."""
+    path = tmp_path_factory.mktemp("runs") / "undisturbed"
+    run(job(), path)
+    return path
