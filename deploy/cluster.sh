@@ -20,7 +20,7 @@ set +a
 export DASK_DISTRIBUTED__NANNY__PRE_SPAWN_ENVIRON="{'MALLOC_TRIM_THRESHOLD_': 268435456}"
 
 spill=$(mktemp -d) # 0700: spilled rows are nobody else's business
-trap 'kill $(jobs -p) 2>/dev/null || true; wait; rm -rf "$spill" "$file"' EXIT
+trap 'trap "" INT TERM; kill $(jobs -p) 2>/dev/null || true; wait; rm -rf "$spill" "$file"' EXIT
 trap 'exit 0' INT TERM
 
 rm -f "$file"

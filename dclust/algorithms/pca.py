@@ -12,6 +12,7 @@ from dclust.passes.runner import Runner
 from dclust.passes.sources import Source
 from dclust.summaries.scatter import Scatter, Sketch
 
+TILE = 4096  # rows projected at once
 SQUARE = 4096  # columns up to which a square scatter matrix is kept
 
 
@@ -146,10 +147,12 @@ def signed(vectors: np.ndarray) -> np.ndarray:
 
 def project(x: np.ndarray, axes: Axes) -> np.ndarray:
     """Coordinates of rows on the axes: (m, d) -> (m, c) float64."""
-    out = (x.astype(np.float64) - axes.mean) @ axes.components.T
+    out = np.empty((len(x), len(axes.components)))
+    for a in range(0, len(x), TILE):  # a tile in float64, never the block
+        out[a : a + TILE] = (x[a : a + TILE].astype(np.float64) - axes.mean) @ axes.components.T
     if axes.whiten:
         out /= np.sqrt(_floored(axes.variance))
-    return np.asarray(out)
+    return out
 
 
 def restore(z: np.ndarray, axes: Axes) -> np.ndarray:

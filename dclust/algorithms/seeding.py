@@ -22,10 +22,13 @@ SAMPLE_STAGE, ROUND_STAGE = 1, 2  # constants that keep draws of different place
 SAMPLE_BYTES = 32 * 2**20
 
 
-def sample_size(k: int, row_bytes: int) -> int:
-    """Rows to seed k centers from: a hundred each, at least 10,000, at most some 32 MiB."""
+def sample_size(k: int, rows: int, row_bytes: int) -> int:
+    """Rows to seed k centers from: all where they take 32 MiB at most, else 100 for each center.
+
+    At least 10,000 then, unless those take more than 32 MiB; never fewer than 10 for each.
+    """
     most = SAMPLE_BYTES // max(row_bytes, 1)
-    return max(min(max(100 * k, 10_000), most), 10 * k)
+    return rows if rows <= most else max(min(max(100 * k, 10_000), most), 10 * k)
 
 
 @dataclass(frozen=True)

@@ -25,18 +25,26 @@ VALID = Column("valid", (), "bool")
 
 
 def create(root: Path, layout: Layout) -> None:
-    """Make the empty arrays of a collection; arrays that are there already stay."""
+    """Make the empty arrays of a collection; arrays stay, a seal goes until all is written."""
     root.mkdir(parents=True, exist_ok=True)
+    (root / SEAL).unlink(missing_ok=True)
     group = zarr.open_group(root, mode="a", zarr_format=3)
     for column in layout.columns:
+        shape, shards = (layout.rows, *column.shape), (layout.group_rows, *column.shape)
         if column.name in group:
+            found = zarr.open_array(root / column.name, mode="r", zarr_format=3)
+            if (found.shape, found.shards, str(found.dtype)) != (shape, shards, column.dtype):
+                raise CollectionError(
+                    f"{root} holds {column.name} {found.shape} {found.dtype}, not {shape} "
+                    f"{column.dtype}. Remove it and start again."
+                )
             continue
         group.create_array(
             column.name,
-            shape=(layout.rows, *column.shape),
+            shape=shape,
             dtype=column.dtype,
             chunks=(column.chunk_rows(layout.group_rows), *column.shape),
-            shards=(layout.group_rows, *column.shape),
+            shards=shards,
             compressors=ZstdCodec(level=1, checksum=True),
             config={"write_empty_chunks": True},
         )
@@ -65,7 +73,7 @@ def write_group(
     values: dict[str, np.ndarray],
     facts: dict[str, Any] | None = None,
     table: pa.Table | None = None,
-) -> dict[str, Any]:
+) -> None:
     """Write one row group of every column and commit it.
 
     Parameters
@@ -74,28 +82,33 @@ def write_group(
     facts : what the commit should say besides, such as counts
     table : this group's rows for rows.parquet
 
-    Returns
-    -------
-    The commit record.
+    Raises
+    ------
+    CollectionError
+        It cannot be written; says which group and why.
 
     """
     start, stop = layout.span(group)
     assert set(values) == {c.name for c in layout.columns}
-    if table is not None:
-        write_table(sidecar_path(root, group), table)
-    shards = {}
-    for name, value in values.items():
-        assert len(value) == stop - start, (name, len(value), start, stop)
-        array = zarr.open_array(root / name, mode="r+", zarr_format=3)
-        array.with_config({"write_empty_chunks": True})[start:stop] = value
-        path = layout.shard(root, name, group)
-        sync_file(path)
-        for folder in path.relative_to(root).parents:
-            sync_file(root / folder)
-        shards[name] = list(checksum(path))
-    record = {"group": group, "rows": [start, stop], "shards": shards, "facts": facts or {}}
-    write_json(commit_path(root, group), record)
-    return record
+    try:
+        if table is not None:
+            write_table(sidecar_path(root, group), table)
+        shards = {}
+        for name, value in values.items():
+            assert len(value) == stop - start, (name, len(value), start, stop)
+            array = zarr.open_array(root / name, mode="r+", zarr_format=3)
+            array.with_config({"write_empty_chunks": True})[start:stop] = value
+            path = layout.shard(root, name, group)
+            sync_file(path)
+            for folder in path.relative_to(root).parents:
+                sync_file(root / folder)
+            shards[name] = list(checksum(path))
+        record = {"group": group, "rows": [start, stop], "shards": shards, "facts": facts or {}}
+        write_json(commit_path(root, group), record)
+    except OSError as fault:
+        raise CollectionError(
+            f"row group {group} of {root} cannot be written: {fault}. Mend that and resume."
+        ) from fault
 
 
 def committed(root: Path, layout: Layout, group: int) -> dict[str, Any] | None:

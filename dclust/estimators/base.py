@@ -35,12 +35,12 @@ class Passes(BaseEstimator):  # type: ignore[misc]
         elif is_dask(X):
             source = dask_source(_flat(X), self._weights(weight, X.shape[0]))
         elif is_zarr(X):
-            source = array_source(X, self._weights(weight, X.shape[0]))
+            source = array_source(_rows_first(X), self._weights(weight, X.shape[0]))
         else:
             X = validate_data(self, X, dtype=KINDS, order="C", reset=reset)
             return array_source(X, self._weights(weight, len(X)))
-        if not source.rows or not source.columns:
-            raise DataError(f"rows of some columns are needed; X has shape {X.shape}.")
+        if not source.rows:
+            raise DataError("there are no rows in X.")
         if reset:
             self.n_features_in_ = source.columns
         self._check_columns(source.columns)
@@ -110,9 +110,14 @@ def _said(function: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.nda
 
 def _flat(x: Any) -> Any:
     """A Dask array as rows: (n, ...) -> (n, d)."""
-    if x.ndim < 2:
+    return x.reshape((x.shape[0], -1)) if _rows_first(x).ndim > 2 else x
+
+
+def _rows_first(x: Any) -> Any:
+    """The array itself, if its first axis can be rows."""
+    if x.ndim < 2 or not x.shape[1]:
         raise DataError(f"rows are needed, (n, d); X has shape {x.shape}.")
-    return x.reshape((x.shape[0], -1)) if x.ndim > 2 else x
+    return x
 
 
 def only_column(collection: Collection) -> str:

@@ -64,7 +64,7 @@ class IncrementalPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Passes):
 
     def _algorithm(self) -> PCA:
         n = self.n_components
-        if n is not None and not (n >= 1 and int(n) == n) and not 0 < n < 1:
+        if n is not None and (isinstance(n, str) or not (0 < n < 1 or (n >= 1 and int(n) == n))):
             raise SpecError(
                 f"n_components={n!r} is neither a number of axes, at least 1, nor a share of "
                 "variance between 0 and 1, nor None."

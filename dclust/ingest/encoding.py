@@ -71,7 +71,7 @@ class Encode:
             values["label"] = items["label"].to_numpy()
         reasons = Counter(r for r in facts.reason if r)
         tally = Tally(n, facts.nbytes, reasons)
-        about = {"rows": n, "nbytes": facts.nbytes, "reasons": dict(reasons)}
+        about = {"nbytes": facts.nbytes, "reasons": dict(reasons)}
         table = facts.table(chunk.start, position, sources)
         write_group(plan.root, plan.layout, chunk.group, values, about, table)
         return tally

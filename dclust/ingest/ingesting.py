@@ -76,9 +76,9 @@ def ingest(
                 shutil.rmtree(root, ignore_errors=True)
             raise
         runner.events.tell("listed", {"items": listing.count, "others": len(listing.others)})
+        clear_asides(root)
         if (root / PLAN).exists():
             plan = resumed_plan(root, listing, settings)
-            clear_asides(root)
         else:
             plan = make_plan(root, named.label, listing, settings)
         create(root, plan.layout)
@@ -105,13 +105,12 @@ def _refuse(root: Path, resume: bool) -> None:
 
 
 def _encode(encode: Encode, runner: Runner) -> None:
-    """Write the groups that are not committed yet."""
-    plan = encode.plan
-    todo = [
-        GroupChunk(g, *plan.layout.span(g))
-        for g in range(plan.layout.groups)
-        if committed(plan.root, plan.layout, g) is None
-    ]
+    """Write the groups that are not committed yet, or with files that may be readable by now."""
+    plan, todo = encode.plan, []
+    for group in range(plan.layout.groups):
+        commit = committed(plan.root, plan.layout, group)
+        if commit is None or "unreadable" in commit["facts"]["reasons"]:
+            todo.append(GroupChunk(group, *plan.layout.span(group)))
     skipped = plan.layout.groups - len(todo)
     runner.events.tell("ingest", {"groups": len(todo), "skipped": skipped})
     if todo:
@@ -130,7 +129,9 @@ def _seal(plan: Plan, source: str, runner: Runner) -> None:
     for facts in groups:
         reasons.update(facts["reasons"])
     failed = reasons.total()
+    _join_tables(plan)
     worst = ", ".join(f"{n:,} {reason}" for reason, n in reasons.most_common(5))
+    worst += f"; {root / 'rows.parquet'} says why, one by one"
     if failed == layout.rows:
         raise SourceError(f"none of the {failed:,} items of {source} could be read ({worst}).")
     if failed > most * layout.rows:
@@ -140,7 +141,6 @@ def _seal(plan: Plan, source: str, runner: Runner) -> None:
             f"max_bad_fraction={most:g} allows. Mend the source and start again, or allow more: "
             f"`{_command(plan, source, share)}`."
         )
-    _join_tables(plan)
     copied, copies = _write_duplicates(root)
     names = ["rows.parquet", "duplicates.parquet", *(["others.parquet"] if plan.others else [])]
     about = {

@@ -62,6 +62,7 @@ def fit_clusters(
     curve: list[float] = []
     try:
         starts = _Starts(run, part, source, runner)
+        found: Centers | Drift
         if isinstance(part, KMeansPart):
             found = _best_lloyd(run, name, part, starts, curve)
         else:

@@ -15,8 +15,8 @@ from dclust.errors import CollectionError, Stopped
 from dclust.jobs.spec import Spec, make_spec
 from dclust.passes.events import Events
 
-PACKAGES = ("dclust", "numpy", "scipy", "scikit-learn", "numba", "dask", "distributed", "zarr")
-PACKAGES += ("pillow", "scikit-image", "pyarrow")
+# Whose versions could change the bits of a result.
+PACKAGES = "dclust numpy scipy scikit-learn numba dask distributed zarr pillow scikit-image pyarrow".split()
 
 
 class RunFolder:

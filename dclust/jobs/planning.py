@@ -6,15 +6,17 @@ from typing import Any
 import numpy as np
 
 from dclust.algorithms.kmeans import scratch_bytes
-from dclust.algorithms.pca import SQUARE, sketch_rank
+from dclust.algorithms.pca import SQUARE, TILE, sketch_rank
 from dclust.algorithms.seeding import sample_size
+from dclust.collection.layout import Layout
 from dclust.collection.reading import Collection
 from dclust.ingest.features import HogColour, Pixels
 from dclust.jobs.rows import image_shape
 from dclust.jobs.spec import KMeansPart, MiniBatchPart, Spec
 from dclust.passes.cluster import Room
-from dclust.passes.footprint import Footprint, MiB, check, project
-from dclust.passes.sources import CHUNK_BYTES, Source
+from dclust.passes.footprint import KEPT, TASK, Footprint, MiB, check, project
+from dclust.passes.runner import SPILL, holdable
+from dclust.passes.sources import Source, grouped_rows
 
 ROUNDS = 5  # of k-means||
 
@@ -70,13 +72,18 @@ def plan_job(spec: Spec, collection: Collection, room: Room) -> Plan:
         A step needs more memory than a worker has; says how much and what would fit.
     """
     width, kind = _features(spec, collection)
+    layout = collection.layout
     steps: list[tuple[str, str, Footprint]] = []
+    if spec.source is not None:
+        steps.append(_ingest_step(layout, room))
+    source = _source(layout, collection.valid_rows, width, kind)
     if spec.reduce is not None:
-        steps.append(_reduce_step(spec, collection, room, width, kind))
+        steps.append(_reduce_step(spec, source, room))
         wanted = spec.reduce.pca.n_components
         width = int(wanted) if wanted >= 1 else min(width, 256)
         kind = 4
-    source = _source(collection, width, kind)
+        size = source.chunks[0].stop - source.chunks[0].start
+        source = _source(Layout(layout.rows, size, ()), collection.valid_rows, width, kind)
     held_all, total = True, 0.0
     for name, part in zip(spec.names(), spec.cluster, strict=True):
         settings = part.settings
@@ -84,8 +91,8 @@ def plan_job(spec: Spec, collection: Collection, room: Room) -> Plan:
         if isinstance(settings, KMeansPart):
             longest = max(c.stop - c.start for c in source.chunks)
             spare = scratch_bytes(settings.n_clusters, width, longest)
-        room_for = room.memory * room.workers // 2
-        held = source.nbytes + spare * len(source.chunks) <= room_for
+        free = [SPILL * room.memory - room.empty] * room.workers
+        held = holdable(source.nbytes + spare * len(source.chunks), free)
         held_all &= held
         footprint, reads, most = _cluster_step(settings, source, room, spare, held)
         advice = "Use fewer clusters or columns (`reduce`), or workers with more memory."
@@ -123,30 +130,39 @@ class _Span:
     nbytes: int
 
 
-def _source(collection: Collection, width: int, kind: int) -> Source:
+def _source(layout: Layout, valid: int, width: int, kind: int) -> Source:
     """A stand-in for rows that are not written yet: chunks of the size they will have."""
     row = width * kind + 8
-    step = max(1, min(collection.rows, CHUNK_BYTES // row))
+    step = grouped_rows(layout, width * kind)
     spans = tuple(
-        _Span(a, min(a + step, collection.rows), step * row)
-        for a in range(0, collection.rows, step)
+        _Span(a, b, (b - a) * row)
+        for a in range(0, layout.rows, step)
+        for b in [min(a + step, layout.rows)]
     )
-    return Source(spans, collection.valid_rows, width, np.dtype(f"V{kind}"))
+    return Source(spans, valid, width, np.dtype(f"V{kind}"))
 
 
-def _reduce_step(
-    spec: Spec, collection: Collection, room: Room, width: int, kind: int
-) -> tuple[str, str, Footprint]:
+def _ingest_step(layout: Layout, room: Room) -> tuple[str, str, Footprint]:
+    """A row group as it is read, converted, compressed and written; a line of facts per row."""
+    group = layout.group_rows * max(c.row_bytes for c in layout.columns)
+    block = KEPT + room.threads * (5 * group + TASK)
+    footprint = Footprint(room.empty, 0, block, layout.group_rows * 1024)
+    return "ingest", "1 read of the source", footprint
+
+
+def _reduce_step(spec: Spec, source: Source, room: Room) -> tuple[str, str, Footprint]:
     assert spec.reduce is not None
+    width, longest = source.columns, source.chunks[0].stop - source.chunks[0].start
     if width <= SQUARE:
         summary, work = width * width * 8, width * width * 8 + 1024 * width * 8
     else:
         rank = sketch_rank(spec.reduce.pca.n_components)
         summary = rank * width * 8
-        work = summary + 2 * (CHUNK_BYTES // kind) * 8
-    # Written rows: a block in float64, and what it becomes.
-    work += 2 * (CHUNK_BYTES // kind) * 8
-    source = _source(collection, width, kind)
+        work = summary + 2 * longest * width * 8
+    # Writing: tiles in float64, and the reduced rows of a block twice.
+    wanted = spec.reduce.pca.n_components
+    axes = int(wanted) if wanted >= 1 else min(width, 256)
+    work = max(work, 2 * TILE * width * 8 + longest * axes * 12)
     footprint = project(room, source, summary, summary, work, 0, hold=False)
     advice = "Use smaller images or features, or workers with more memory."
     return "pca", "2 reads of the features", check(footprint, room, "PCA", advice)
@@ -156,7 +172,7 @@ def _cluster_step(
     part: KMeansPart | MiniBatchPart, source: Source, room: Room, spare: int, held: bool
 ) -> tuple[Footprint, str, float]:
     k, d = part.n_clusters, source.columns
-    sample = min(sample_size(k, d * 4), source.rows) * d * 8
+    sample = min(sample_size(k, source.rows, d * source.dtype.itemsize), source.rows) * d * 8
     sums = k * (d + 4) * 8
     # Of the page: three kinds of pictures and the silhouette's table, on the driver's side too.
     summary = max(sample, sums)

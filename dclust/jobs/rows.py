@@ -141,11 +141,10 @@ def reduced(axes: Axes, rows: Rows, work: Path, runner: Runner) -> Rows:
         about += f"; the sketch kept {axes.captured:.1%} of all variance"
 
     def make() -> Collection:
-        layout = Layout.of(rows.collection.rows, (Column(ROWS, (d,), "float32"), VALID))
-        # Groups of the reduced rows are whole groups of the rows they are made from.
-        size = max(layout.group_rows, rows.collection.layout.group_rows)
-        layout = Layout(layout.rows, size, layout.columns)
-        source = column_source(rows.collection, rows.column, chunk_rows=size)
+        # A group of the reduced rows is a chunk of the rows they are made from.
+        source = rows.source()
+        size = source.chunks[0].stop - source.chunks[0].start
+        layout = Layout(rows.collection.rows, size, (Column(ROWS, (d,), "float32"), VALID))
         each(runner, Write(str(root), layout, Project(axes)), source.chunks, again=False)
         return sealed_rows(root, layout, rows.collection)
 

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,7 @@ class Attempt:
         self.steps: dict[str, dict[str, Any]] = {}
 
     def _step(self, name: str, do: Callable[[], dict[str, Any]]) -> None:
+        self.runner.rest()
         self.steps[name] = self.folder.step(name, do)
 
     def go(self) -> Path:
@@ -110,20 +112,12 @@ class Attempt:
         self.folder.events.tell("plan", {"lines": plan.lines()})
         rows = self._rows(collection)
         source = rows.source()
+        do, runner = self.folder, self.runner
         for name, part in zip(self.spec.names(), self.spec.cluster, strict=True):
-            settings = part.settings
-            self._step(
-                f"fit-{name}",
-                lambda n=name, s=settings: fit_clusters(self.folder, n, s, source, self.runner),
-            )
-            self._step(
-                f"label-{name}",
-                lambda n=name: write_labels(self.folder, n, rows, source, self.runner),
-            )
-            self._step(
-                f"measure-{name}",
-                lambda n=name: measure(self.folder, n, rows, collection, self.runner),
-            )
+            fit = partial(fit_clusters, do, name, part.settings, source, runner)
+            self._step(f"fit-{name}", fit)
+            self._step(f"label-{name}", partial(write_labels, do, name, rows, source, runner))
+            self._step(f"measure-{name}", partial(measure, do, name, rows, collection, runner))
         return self._publish(rows, collection, plan)
 
     def _collection(self) -> Collection:

@@ -121,3 +121,12 @@ def nearest_center(
             np.dot(t, turned, out=s)
             _decide(part, t, s, half_kind, reach, centers, free[a:b], label[a:b], gap[a:b])
     return label, gap
+
+
+@nb.njit(nogil=True, cache=True)
+def distance_to(x, centers, label):  # type: ignore[no-untyped-def]
+    """|x_i - c_label(i)|^2 of each row in float64: (m, d), (k, d), (m,) -> (m,)."""
+    out = np.empty(x.shape[0])
+    for i in range(x.shape[0]):
+        out[i] = _distance(x[i], centers[label[i]])
+    return out

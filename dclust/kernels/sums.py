@@ -17,13 +17,14 @@ def _add_bytes(x, label, sign, sums, count):  # type: ignore[no-untyped-def]
 
 @nb.njit(nogil=True, cache=True)
 def _add_reals(x, label, weight, sign, origin, scale, weight_scale, sums, count):  # type: ignore[no-untyped-def]
-    """sums[label] += sign rint(w (x - origin) scale), column by column."""
+    """sums[label] += sign rint(w (x - origin) scale), column by column, w as it is counted."""
     one = weight.size == 0
     for i in range(x.shape[0]):
         k = label[i]
         if k >= 0:
-            w = 1.0 if one else weight[i]
-            count[k] += sign * np.int64(np.rint(w * weight_scale))
+            units = np.rint((1.0 if one else weight[i]) * weight_scale)
+            w = units / weight_scale
+            count[k] += sign * np.int64(units)
             for j in range(x.shape[1]):
                 q = np.rint((np.float64(x[i, j]) - origin[j]) * w * scale[j])
                 sums[k, j] += sign * np.int64(q)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dclust.kernels.draws import uniform
-from dclust.kernels.nearest import nearest_center
+from dclust.kernels.nearest import distance_to, nearest_center
 from dclust.kernels.pairwise import distance_sums
 from dclust.passes.blocks import Block
 from dclust.passes.loop import fit
@@ -96,8 +96,7 @@ class Evaluation:
         k = len(self.partition.count)
         there = block.labels >= 0
         x, rows, label = block.x[there], block.rows[there], block.labels[there]
-        gap = x.astype(np.float64) - self.partition.mean[label]
-        own = np.sqrt(np.einsum("ij,ij->i", gap, gap))
+        own = np.sqrt(distance_to(x, self.partition.mean, label))
         other = np.full(len(own), np.inf)
         if (self.partition.count > 0).sum() > 1:
             other = np.sqrt(self._next(x, label))
@@ -130,8 +129,13 @@ class Evaluation:
         return np.asarray((self.partition.mean * count[:, None]).sum(0) / max(count.sum(), 1))
 
     def quota(self) -> np.ndarray:
-        """Rows to sample of each cluster: in proportion, and at least two where there are two."""
+        """Rows to sample of each cluster: in proportion, and at least two where there are two.
+
+        None of a single cluster: a silhouette is against the next one.
+        """
         count = self.partition.count
+        if (count > 0).sum() < 2:
+            return np.zeros(len(count), np.int64)
         most = TABLE_BYTES // (8 * len(count))
         size = min(self.sample, int(count.sum()), most)
         share = np.rint(size * count / max(count.sum(), 1)).astype(np.int64)

@@ -1,5 +1,6 @@
 """A chunk is rows on disk, a block is the same rows in memory."""
 
+import math
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,7 +11,7 @@ def as_rows(x: Any) -> np.ndarray:
     x = np.ascontiguousarray(x)
     if x.dtype not in (np.uint8, np.float32, np.float64):
         x = x.astype(np.float32 if x.dtype.itemsize <= 2 else np.float64)
-    return np.asarray(x.reshape(len(x), -1))
+    return np.asarray(x.reshape(len(x), math.prod(x.shape[1:])))
 
 
 class Block:

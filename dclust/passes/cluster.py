@@ -1,5 +1,6 @@
 """Where passes run: here in threads, on a cluster of processes started for the run, or on yours."""
 
+import importlib
 import importlib.util
 import os
 import tempfile
@@ -14,6 +15,7 @@ import psutil
 from dask.utils import parse_bytes
 from distributed import Client, LocalCluster
 
+from dclust import __version__, kernels
 from dclust.errors import FootprintError, RunnerError, SpecError
 from dclust.passes.dask import Dask
 from dclust.passes.events import Events
@@ -33,8 +35,19 @@ WORKER_ENV = {
     "NUMBA_NUM_THREADS": "1",
     "MALLOC_TRIM_THRESHOLD_": "268435456",
     "MALLOC_MMAP_THRESHOLD_": "268435456",
+    # Zarr decodes in threads; an arena for each of them keeps 100 MiB of freed chunks.
+    "MALLOC_ARENA_MAX": "2",
     "ZARR_ASYNC__CONCURRENCY": "4",
 }
+
+# Named, not imported: they are floors above this one.
+TASKS_USE = (
+    "dclust.ingest",
+    "dclust.ingest.features",
+    "dclust.selection.restarts",
+    "dclust.algorithms.labels",
+    "dclust.metrics.internal",
+)
 
 CONFIG: dict[str, Any] = {
     "distributed.nanny.pre-spawn-environ": WORKER_ENV,
@@ -59,11 +72,10 @@ class Room:
 
 
 def _probe() -> tuple[str, int]:
-    """Import and compile what passes need, then say how large an idle worker is."""
-    from dclust import __version__
-    from dclust.kernels import warm_up
-
-    warm_up()
+    """Import and compile all that tasks use, then say how large an idle worker is."""
+    for name in TASKS_USE:
+        importlib.import_module(name)
+    kernels.warm_up()
     return __version__, psutil.Process(os.getpid()).memory_info().rss
 
 
@@ -154,8 +166,6 @@ def _client(where: str, workers: int | None, memory: str | None, spill: Path) ->
 
 def _room(client: Client) -> Room:
     """Probe all workers: the same dclust everywhere, and how much memory is free."""
-    from dclust import __version__
-
     try:
         answers = client.run(_probe)
     except Exception as fault:  # whatever an import on a foreign worker raises

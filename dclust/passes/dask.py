@@ -5,9 +5,11 @@ are results of pure reads, so a lost one is read again.
 """
 
 import asyncio
+import ctypes
 import os
 from collections.abc import Sequence
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from queue import Empty, SimpleQueue
@@ -16,6 +18,7 @@ from uuid import uuid4
 
 import dask
 import numpy as np
+import psutil
 from distributed import Client, Future, KilledWorker
 from distributed.client import ClosedClientError
 from distributed.comm import CommClosedError
@@ -25,7 +28,16 @@ from threadpoolctl import threadpool_limits
 from dclust.errors import DataError, RunnerError
 from dclust.passes.blocks import Block, Chunk
 from dclust.passes.events import Events
-from dclust.passes.runner import FAN_IN, Picked, Task, Tree, bytes_of, one_blas_thread
+from dclust.passes.runner import (
+    FAN_IN,
+    SPILL,
+    Picked,
+    Task,
+    Tree,
+    bytes_of,
+    holdable,
+    one_blas_thread,
+)
 from dclust.passes.serial import base_key
 from dclust.passes.sources import ArrayChunk, Source
 from dclust.summaries.base import merge
@@ -34,7 +46,7 @@ PATIENCE = 900.0  # seconds without any task finishing before a pass is given up
 # How a cluster that went away shows here; what a task itself raised is told apart.
 LOST = (CancelledError, asyncio.CancelledError, ClosedClientError, CommClosedError, OSError)
 GIVEN_UP = (KilledWorker, NoValidWorkerError, NoWorkerError)
-GROUP_ABOVE = 64  # chunks read from disk: from here on a task takes FAN_IN of them
+GROUPS = 2  # tasks for each thread, at least, before a task takes FAN_IN chunks in a row
 
 
 @cache
@@ -57,10 +69,26 @@ def _do_several(task: Task, chunks: Sequence[Any], home: int) -> Any:
     return total
 
 
+def in_groups(chunks: Sequence[Any]) -> list[list[Any]]:
+    """Chunks by eights: the lowest level of the merge tree, which keeps its shape."""
+    return [list(chunks[a : a + FAN_IN]) for a in range(0, len(chunks), FAN_IN)]
+
+
 def _load(chunk: Chunk, spare: int) -> Block:
     block = chunk.read()
     block.spare = spare
     return block
+
+
+def _settled() -> int:
+    """Give freed memory back to the system, then say how much this worker holds.
+
+    The allocator is told to keep what is freed (`cluster.WORKER_ENV`); between stages, kept
+    memory would count against the worker and Dask would pause it.
+    """
+    with suppress(OSError, AttributeError):  # no glibc: nothing to trim
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    return int(psutil.Process().memory_info().rss)
 
 
 def _same(task: Task) -> Task:
@@ -170,10 +198,11 @@ class Dask:
     def _leaves(self, chunks: Sequence[Any]) -> list[tuple[list[Any], Future | None]]:
         """What each leaf task reads: one chunk, or several where there are very many."""
         out: list[tuple[list[Any], Future | None]] = []
-        bare = not self.held and not any(isinstance(c, DelayedChunk) for c in chunks)
-        if bare and len(chunks) > GROUP_ABOVE:
-            # Groups are the lowest level of the tree: its shape stays what it is chunk by chunk.
-            return [(list(chunks[a : a + FAN_IN]), None) for a in range(0, len(chunks), FAN_IN)]
+        streamed = not self.held and all(hasattr(c, "read_rows") for c in chunks)
+        threads = sum(self.client.nthreads().values())
+        if streamed and len(chunks) >= GROUPS * FAN_IN * max(threads, 1):
+            # Summaries of a group add up on the worker, so that few wait to be merged.
+            return [(part, None) for part in in_groups(chunks)]
         for chunk in chunks:
             block = self.held.get(base_key(chunk))
             base = chunk.chunk if isinstance(chunk, Picked) else chunk
@@ -187,10 +216,15 @@ class Dask:
         return self.client.submit(replace(chunk, delayed=None).block, x, pure=False, retries=1)
 
     def hold(self, chunks: Sequence[Chunk], spare: int = 0) -> bool:
-        """Keep these chunks in worker memory if half of it holds them."""
-        workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
-        room = sum(w["memory_limit"] or 0 for w in workers)
-        if sum(c.nbytes + spare for c in chunks) > room // 2:
+        """Keep these chunks in worker memory if half of what is free there holds them."""
+        used = self.client.run(_settled)
+        infos = self.client.scheduler_info(n_workers=-1)["workers"]
+        free = [
+            SPILL * (infos[w]["memory_limit"] or psutil.virtual_memory().total) - used[w]
+            for w in used
+            if w in infos
+        ]
+        if not holdable(sum(c.nbytes + spare for c in chunks), free):
             return False
         for chunk in chunks:
             if isinstance(chunk, DelayedChunk):
@@ -199,6 +233,11 @@ class Dask:
                 key = f"block-{uuid4().hex}"
                 self.held[chunk.key] = self.client.submit(_load, chunk, spare, key=key, retries=2)
         return True
+
+    def rest(self) -> None:
+        """Between stages: let the workers give freed memory back to the system."""
+        with suppress(OSError, CommClosedError):  # a worker that just died has nothing to give
+            self.client.run(_settled)
 
     def drop(self) -> None:
         """Let go of what is held."""
@@ -227,6 +266,8 @@ def dask_source(x: Any, weight: np.ndarray | None = None) -> Source:
         x = x.rechunk({1: -1})
     token, start, chunks = uuid4().hex, 0, []
     for delayed, size in zip(x.to_delayed().ravel(), x.chunks[0], strict=True):
+        if size == 0:  # it would share its key with the next one
+            continue
         stop = start + size
         w = None if weight is None else weight[start:stop]
         bytes_ = size * x.shape[1] * x.dtype.itemsize

@@ -8,6 +8,7 @@ from dclust.passes.runner import FAN_IN
 from dclust.passes.sources import Source
 
 MiB = 2**20
+KEPT = 96 * MiB  # what a worker never gives back once it has read and written: pools, fragments
 TASK = 48 * MiB  # tiles, a compressed shard, Dask's own buffers: per thread
 
 
@@ -50,8 +51,9 @@ def project(
         # One chunk more than an even share: the scheduler does not place blocks evenly.
         held = min(per + 1, len(source.chunks)) * (source.largest + spare)
     # A block while it is decoded exists twice: as chunks and as rows; a third time filtered.
-    block = room.threads * (3 * source.largest + work + TASK)
-    return Footprint(room.empty, held, block, (FAN_IN + 2) * summary + 2 * model)
+    block = KEPT + room.threads * (3 * source.largest + work + TASK)
+    # Eight wait to be merged, as many may have come from elsewhere and are being unpacked.
+    return Footprint(room.empty, held, block, 2 * FAN_IN * summary + 2 * model)
 
 
 def check(footprint: Footprint, room: Room, what: str, advice: str) -> Footprint:

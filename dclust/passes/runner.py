@@ -109,6 +109,17 @@ def one_blas_thread() -> Iterator[None]:
         yield
 
 
+SPILL = 0.6  # share of a worker's memory from which Dask writes results to disk
+
+
+def holdable(total: int, free: Sequence[float]) -> bool:
+    """Whether so many bytes of blocks may stay in memory: half of what is free holds them.
+
+    The other half is for blocks that fall unevenly, and for the work itself.
+    """
+    return total <= sum(max(f, 0) for f in free) // 2
+
+
 class Runner(Protocol):
     """Somebody who can do a task on every chunk and merge what they say."""
 
@@ -119,6 +130,9 @@ class Runner(Protocol):
 
     def hold(self, chunks: Sequence[Chunk], spare: int = 0) -> bool:
         """Keep these chunks in memory between passes if they fit; tells whether they do."""
+
+    def rest(self) -> None:
+        """Between stages: give back what the last one used."""
 
     def drop(self) -> None:
         """Let go of what is held."""

@@ -34,6 +34,9 @@ class Serial:
             self.held[chunk.key] = block
         return True
 
+    def rest(self) -> None:
+        """Nothing to give back between stages."""
+
     def drop(self) -> None:
         """Let go of what is held."""
         self.held.clear()

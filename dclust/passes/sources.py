@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import numpy as np
 
+from dclust.collection.layout import Layout
 from dclust.collection.reading import Collection, opened
 from dclust.passes.blocks import Block, as_rows
 
@@ -82,7 +83,7 @@ def array_source(
         Rows per chunk; for a Zarr array rounded up to whole shards or chunks.
 
     """
-    n, d = len(x), int(np.prod(x.shape[1:], dtype=np.int64))
+    n, d = x.shape[0], int(np.prod(x.shape[1:], dtype=np.int64))
     step = chunk_rows or rows_per_chunk(d * x.dtype.itemsize, n)
     unit = getattr(x, "shards", None) or getattr(x, "chunks", None)
     if unit:
@@ -144,7 +145,16 @@ class ColumnChunk:
         found = opened(self.path, self.digest)
         rows = rows[found.take("valid", rows)]
         x = found.take(self.column, rows)
-        return Block(x.reshape(len(x), -1), rows)
+        return Block(x.reshape(len(x), int(np.prod(x.shape[1:]))), rows)
+
+
+def grouped_rows(layout: Layout, row_bytes: int) -> int:
+    """Rows of a chunk of a column: some whole row groups, of 16 MiB or so.
+
+    At least four chunks where there are four groups: cores share work chunk by chunk.
+    """
+    groups = max(1, CHUNK_BYTES // max(1, row_bytes * layout.group_rows))
+    return layout.group_rows * min(groups, max(1, layout.groups // 4))
 
 
 def column_source(
@@ -160,10 +170,8 @@ def column_source(
     labels : path, digest and column of a collection that holds a label for each row
     chunk_rows : rows of a chunk, where it must be so many
     """
-    spec, size = collection.layout.column(column), collection.layout.group_rows
-    groups = max(1, CHUNK_BYTES // max(1, spec.row_bytes * size))
-    # At least four chunks where there are four groups: cores share work chunk by chunk.
-    step = chunk_rows or size * min(groups, max(1, collection.layout.groups // 4))
+    spec = collection.layout.column(column)
+    step = chunk_rows or grouped_rows(collection.layout, spec.row_bytes)
     path, digest = str(collection.path), collection.digest
     chunks = tuple(
         ColumnChunk(path, digest, column, a, b, (b - a) * (spec.row_bytes + 8), labels)

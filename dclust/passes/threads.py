@@ -10,7 +10,7 @@ import psutil
 
 from dclust.passes.blocks import Block, Chunk
 from dclust.passes.events import Events
-from dclust.passes.runner import Task, Tree, bytes_of, one_blas_thread
+from dclust.passes.runner import Task, Tree, bytes_of, holdable, one_blas_thread
 from dclust.passes.serial import base_key
 
 
@@ -50,13 +50,17 @@ class Threads:
 
     def hold(self, chunks: Sequence[Chunk], spare: int = 0) -> bool:
         """Keep these chunks in memory between passes if half of what is free holds them."""
-        if sum(c.nbytes + spare for c in chunks) > psutil.virtual_memory().available // 2:
+        free = [psutil.virtual_memory().available]
+        if not holdable(sum(c.nbytes + spare for c in chunks), free):
             return False
         for chunk in chunks:
             block = chunk.read()
             block.spare = spare
             self.held[chunk.key] = block
         return True
+
+    def rest(self) -> None:
+        """Nothing to give back between stages."""
 
     def drop(self) -> None:
         """Let go of what is held."""

@@ -79,7 +79,7 @@ def begin(
     """
     if source.rows < k:
         raise DataError(f"n_samples={source.rows} should be >= n_clusters={k}.")
-    size = rows or sample_size(k, source.columns * source.dtype.itemsize)
+    size = rows or sample_size(k, source.rows, source.columns * source.dtype.itemsize)
     # Where the sample is everything, nothing is drawn: the seeds are then scikit-learn's own.
     seed = int(random.randint(2**31)) if source.rows > size else 0
     return Start(survey_rows(source, runner, size, seed), init, k, random)

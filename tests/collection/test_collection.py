@@ -122,6 +122,14 @@ def test_any_size_of_groups_can_be_written(tmp_path, group_rows):
     assert np.array_equal(Collection(tmp_path / "c.zarr").read("x", 0, layout.rows), values["x"])
 
 
+def test_columns_of_another_shape_are_not_written_into(copy):
+    """What is there and does not fit stays as it is, and is named."""
+    wide = replace(LAYOUT, columns=(Column("images", (9, 8, 3), "uint8"), VALID))
+    for other in (wide, replace(LAYOUT, rows=301), replace(LAYOUT, group_rows=32)):
+        with pytest.raises(CollectionError, match=r"holds images \(300, 9, 7, 3\) uint8, not"):
+            create(copy, other)
+
+
 def test_the_digest_is_that_of_the_content(whole, tmp_path):
     """Equal rows have equal digests wherever they lie; one other row, another."""
     written(tmp_path / "again.zarr")
@@ -151,7 +159,7 @@ def test_nobody_reads_what_is_not_sealed(copy):
     with pytest.raises(CollectionError, match=r"3 of 5 row groups .* missing: 1, 2, 4\. Resume it"):
         seal(copy, LAYOUT, "collection", {}, "Resume it.")
     assert not (copy / SEAL).exists()
-    with pytest.raises(CollectionError, match="there is no collection at .*Make one"):
+    with pytest.raises(CollectionError, match=r"there is no collection at .*Make one"):
         Collection(copy / "nowhere")
 
 
@@ -159,7 +167,7 @@ def test_a_newer_format_and_a_changed_seal_are_refused(copy):
     """A number we do not know asks for an update; a seal with any bit flipped is damage."""
     whole = (copy / SEAL).read_bytes()
     (copy / SEAL).write_text(json.dumps({**json.loads(whole), "format": 2}))
-    with pytest.raises(CollectionError, match="has format 2, this dclust reads up to 1. Update"):
+    with pytest.raises(CollectionError, match=r"has format 2, .* reads up to 1\. Update"):
         Collection(copy)
     for bit in np.random.default_rng(0).choice(8 * len(whole), 100, replace=False):
         damaged = bytearray(whole)
@@ -170,7 +178,7 @@ def test_a_newer_format_and_a_changed_seal_are_refused(copy):
                 Collection(copy)
     for foreign in ("[]", "3", "{}", '{"format": "1"}', whole[: len(whole) // 2].decode(), ""):
         (copy / SEAL).write_text(foreign)
-        with pytest.raises(DclustError, match="not what dclust wrote|damaged"):
+        with pytest.raises(DclustError, match=r"not what dclust wrote|damaged"):
             Collection(copy)
 
 
@@ -268,10 +276,10 @@ def test_what_is_not_a_shard_is_guarded_too(copy):
 
 def test_much_damage_is_told_briefly_on_opening_and_fully_by_verify(tmp_path):
     """An error of twenty lines, with the count and the command that lists the rest."""
-    layout = replace(LAYOUT, group_rows=4)
+    layout = replace(LAYOUT, group_rows=8)
     written(tmp_path / "c.zarr", layout)
     shutil.rmtree(tmp_path / "c.zarr" / "images" / "c")
-    with pytest.raises(DamageError, match="75 faults, all listed by `dclust verify") as told:
+    with pytest.raises(DamageError, match="38 faults, all listed by `dclust verify") as told:
         Collection(tmp_path / "c.zarr")
     assert len(str(told.value).splitlines()) == 22
-    assert len(verify(tmp_path / "c.zarr")) == 75
+    assert len(verify(tmp_path / "c.zarr")) == 38

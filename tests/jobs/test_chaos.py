@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -61,7 +62,7 @@ def start(spec, path, wanted, number):
     return subprocess.Popen([sys.executable, "-c", DRIVER, given])
 
 
-@pytest.mark.parametrize(("wanted", "number"), POINTS, ids=lambda v: str(v))
+@pytest.mark.parametrize(("wanted", "number"), POINTS, ids=str)
 def test_a_run_killed_at_a_named_point_ends_with_the_same_bits(
     undisturbed, tmp_path, wanted, number
 ):
@@ -77,7 +78,7 @@ def test_a_run_killed_at_a_named_point_ends_with_the_same_bits(
 
 def test_a_run_killed_again_and_again_at_random_ends_with_the_same_bits(undisturbed, tmp_path):
     """Kills at random moments, each followed by a resume in a new process, change nothing."""
-    path, dice = tmp_path / "run", random.Random(7)
+    path, dice = tmp_path / "run", random.Random(7)  # noqa: S311
     first = start(DIGITS, path, {"event": "never"}, 1)
     time.sleep(4)
     first.kill()
@@ -147,10 +148,11 @@ def test_a_lost_scheduler_is_code_75_and_the_run_goes_on_with_another(undisturbe
     """SIGKILL of the scheduler mid-fit: code 75 soon, and resume on a new one: the same bits."""
     spec, path = tmp_path / "job.yaml", tmp_path / "run"
     file = tmp_path / "scheduler.json"
-    script = os.path.join(os.path.dirname(__file__), "..", "..", "deploy", "cluster.sh")
-    environment = {**os.environ, "PATH": os.path.dirname(sys.executable) + ":" + os.environ["PATH"]}
+    script = Path(__file__).parents[2] / "deploy" / "cluster.sh"
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
     def cluster():
+        file.unlink(missing_ok=True)
         process = subprocess.Popen([script, "2", "1GiB", str(file)], env=environment)
         for _ in range(600):
             if file.exists() and file.read_text().strip().endswith("}"):

@@ -35,7 +35,11 @@ def test_a_job_runs_on_the_cluster_that_the_script_starts(undisturbed, tmp_path)
             time.sleep(0.1)
         run(job(where=str(file)), tmp_path / "run")
         pids = [p for p in Path("/proc").iterdir() if p.name.isdigit()]
-        workers = [p for p in pids if "worker" in _text(p / "cmdline") and str(file) in _text(p / "cmdline")]
+        workers = [
+            p
+            for p in pids
+            if "worker" in _text(p / "cmdline") and str(file) in _text(p / "cmdline")
+        ]
         assert len(workers) >= 2
         for worker in workers:
             for name, value in WORKER_ENV.items():

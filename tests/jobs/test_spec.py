@@ -1,6 +1,7 @@
 """A job file is checked once, at the door, and all its faults are told at once."""
 
 import json
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -36,7 +37,10 @@ def test_all_faults_are_told_at_once_with_their_places():
         ({"source": None}, "source"),
         ({"cluster": []}, "cluster"),
         ({"cluster": [{}]}, "one algorithm"),
-        ({"cluster": [{"kmeans": {"n_clusters": 2}, "minibatch_kmeans": {"n_clusters": 2}}]}, "one"),
+        (
+            {"cluster": [{"kmeans": {"n_clusters": 2}, "minibatch_kmeans": {"n_clusters": 2}}]},
+            "one",
+        ),
         ({"features": {"pixels": {}, "hog+colour": True}}, "one of"),
         ({"features": {"name": "x"}}, "from"),
         ({"name": "../evil"}, "name"),
@@ -98,10 +102,8 @@ def test_clusterings_of_one_kind_are_numbered():
 def test_no_value_of_any_key_is_more_than_a_spec_error(value):
     """Whatever a key is set to, the answer is a spec or a SpecError."""
     for key in ("name", "source", "cluster", "features", "reduce", "ingest", "evaluate"):
-        try:
+        with suppress(SpecError):
             make_spec({**GOOD, key: value}, "job.yaml")
-        except SpecError:
-            pass
 
 
 def test_every_job_file_is_a_spec(request):

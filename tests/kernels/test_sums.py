@@ -41,8 +41,9 @@ def test_sums_equal_pythons_integers(kind, weighted, seed):
     expected, weights = [[0] * x.shape[1] for _ in range(k)], [0] * k
     for i, owner in enumerate(label.tolist()):
         if owner >= 0:
-            w = 1.0 if weight is None else float(weight[i])
-            weights[owner] += round(w * grid.weight_scale)
+            units = round((1.0 if weight is None else float(weight[i])) * grid.weight_scale)
+            w = units / grid.weight_scale
+            weights[owner] += units
             for j in range(x.shape[1]):
                 value = (float(x[i, j]) - grid.origin[j]) * w * grid.scale[j]
                 expected[owner][j] += round(float(value))

@@ -9,7 +9,7 @@ from dclust.collection.sources.arrays import NpySource, NpzSource
 from dclust.collection.sources.base import Listing, Named, Source
 from dclust.collection.sources.embedded import EmbeddedSource
 from dclust.collection.sources.folder import FolderSource
-from dclust.collection.sources.idx import IdxSource, holds_idx, is_idx
+from dclust.collection.sources.idx import IdxSource, holds_images, is_idx
 from dclust.collection.sources.zarrays import ZarrSource
 from dclust.errors import SourceError
 
@@ -39,9 +39,15 @@ def open_source(name: str, classes: str = "none") -> Named:
             "array, sklearn:digits or sklearn:photos."
         )
     if path.is_dir():
-        if (path / "zarr.json").exists() or (path / ".zarray").exists():
+        try:
+            found = list(path.iterdir())
+        except OSError as fault:
+            raise SourceError(f"{path} cannot be read: {fault}") from fault
+        if any(p.name in ("zarr.json", ".zarray") for p in found):
             return ZarrSource(str(path))
-        return IdxSource(str(path)) if holds_idx(path) else FolderSource(str(path), classes)
+        if any(map(holds_images, found)):
+            return IdxSource(str(path))
+        return FolderSource(str(path), classes)
     if path.suffix == ".npy":
         return NpySource(str(path))
     if path.suffix == ".npz":

@@ -104,7 +104,7 @@ def _refused(root: bytes, entry: "os.DirEntry[bytes]") -> str:
     """Why an entry is no image of the folder `root`; empty if it is one."""
     if entry.is_symlink():
         target = os.path.realpath(entry.path)
-        if not target.startswith(root.rstrip(b"/") + b"/"):
+        if not (target + b"/").startswith(root.rstrip(b"/") + b"/"):
             return "a link that leaves the folder"
         if not os.path.isfile(target):  # noqa: PTH113 - bytes
             return "a link to a folder or to nothing"

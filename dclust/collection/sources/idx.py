@@ -25,12 +25,8 @@ def is_idx(path: Path) -> bool:
     return bool(NAME.search(path.name))
 
 
-def holds_idx(folder: Path) -> bool:
-    """Whether a folder holds IDX files of images."""
-    return any(_images(p) for p in folder.iterdir())
-
-
-def _images(path: Path) -> bool:
+def holds_images(path: Path) -> bool:
+    """Whether a file is named like an IDX file of images."""
     return is_idx(path) and "label" not in path.name and "idx1" not in path.name
 
 
@@ -51,7 +47,7 @@ class IdxSource(OnDisk):
         path = Path(self.path)
         if not path.is_dir():
             return [path]
-        files = {p for p in path.iterdir() if _images(p)}
+        files = {p for p in path.iterdir() if holds_images(p)}
         # What lies there plain and gzipped is one and the same.
         files = {p for p in files if p.suffix != ".gz" or p.with_suffix("") not in files}
         return sorted(files, key=lambda p: ("train" not in p.name, p.name))

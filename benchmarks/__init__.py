@@ -1,0 +1,1 @@
+"""Benchmarks: ours and the plainest alternative side by side, in one run."""

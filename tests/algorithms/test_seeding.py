@@ -1,0 +1,145 @@
+"""Seeds: fair samples, k-means++ on them and k-means|| over all rows."""
+
+import numpy as np
+import pytest
+from sklearn.cluster import KMeans as Reference
+from sklearn.datasets import make_blobs
+
+from dclust import KMeans
+from dclust.algorithms.seeding import (
+    Candidates,
+    ScalableSeeding,
+    parallel_seeds,
+    plus_plus,
+    sample_size,
+    survey_rows,
+)
+from dclust.errors import DataError
+from dclust.passes.loop import fit
+from dclust.passes.serial import Serial
+from dclust.passes.sources import array_source
+from dclust.passes.threads import Threads
+from dclust.selection.restarts import begin, best_lloyd
+from tests.learning import bits
+
+
+def blobs(rows=8000, columns=16, middles=200, wide=1.0):
+    """Clouds in 16 columns."""
+    return make_blobs(rows, columns, centers=middles, cluster_std=wide, random_state=0)[0]
+
+
+@pytest.mark.parametrize("init", ["k-means++", "k-means||"])
+def test_as_good_as_scikit_learns_seeds(init):
+    """8,000 rows, 16 columns, 200 clusters: at most 1.05 times scikit-learn's inertia."""
+    x = blobs()
+    best = min(Reference(200, random_state=s).fit(x).inertia_ for s in range(2))
+    for seed in range(2):
+        assert KMeans(200, init=init, random_state=seed).fit(x).inertia_ <= 1.05 * best
+
+
+def test_a_sample_seeds_as_well_as_all_rows():
+    """k-means++ on a tenth of the rows costs a few per cent at most."""
+    x = blobs(middles=50, wide=5.0)
+    source, runner = array_source(x), Threads(2)
+    whole = Reference(50, random_state=0).fit(x).inertia_
+    start = begin(source, runner, 50, "k-means++", np.random.RandomState(0), 800)
+    assert best_lloyd(start, source, runner, 1, 300, 1e-4).inertia <= 1.05 * whole
+
+
+@pytest.mark.parametrize("init", ["k-means++", "k-means||", "random"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_whole_fit_is_blind_to_chunks(init, weighted):
+    """Sample, seeds and passes: other chunks give the same centers to the bit."""
+    x = blobs(3000, 9, 20).astype(np.float32)
+    weight = np.random.default_rng(1).random(len(x)).round(1) if weighted else None
+    found = set()
+    for chunk_rows in (113, 700, 3000):
+        source = array_source(x, weight, None, chunk_rows)
+        start = begin(source, Threads(2), 20, init, np.random.RandomState(3), 500)
+        found.add(repr(bits(best_lloyd(start, source, Threads(2), 2, 8, 1e-4))))
+    assert len(found) == 1
+
+
+def test_a_sample_is_fair():
+    """Over many seeds, every row is sampled equally often, and never a row without weight."""
+    x, weight = np.zeros((60, 1)), np.ones(60)
+    weight[::6] = 0
+    weight[1::6] = 50
+    counts = np.zeros(60)
+    for seed in range(400):
+        survey = survey_rows(array_source(x, weight, None, 7), Serial(), 10, seed)
+        counts[survey.sample.row] += 1
+        assert (np.diff(survey.sample.by_row().row) > 0).all()
+    assert not counts[::6].any()
+    expected = 4000 / 50
+    others = counts[weight > 0]
+    assert ((others - expected) ** 2 / expected).sum() < 85  # chi squared, 49 degrees
+
+
+def test_small_data_is_its_own_sample():
+    """All rows are the sample where they take 32 MiB at most; else a hundred per cluster."""
+    assert sample_size(8, 5000, 400) == 5000
+    assert sample_size(8, 10**9, 400) == 10_000
+    assert sample_size(300, 10**9, 400) == 30_000
+    assert sample_size(300, 10**9, 2**16) == 3000
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e9])
+def test_seeds_do_not_mind_where_zero_is(offset):
+    """Far from zero k-means++ still finds the clouds, on a sample and among candidates."""
+    x = offset + np.repeat(np.arange(8.0) * 100, 50)[:, None] + np.linspace(0, 1, 400)[:, None]
+    source = array_source(x)
+    survey = survey_rows(source, Serial(), 400, 0)
+    sample = survey.sample.by_row()
+    for seeds in (
+        plus_plus(sample.x, sample.weight, 8, np.random.RandomState(1)),
+        parallel_seeds(source, Serial(), survey, 8, 1),
+    ):
+        assert sorted(((seeds[:, 0] - offset) // 100).astype(int)) == list(range(8))
+
+
+def test_rounds_choose_rows_far_from_the_last():
+    """Each round adds 2k rows, none twice; the last pass weighs them by who is nearest."""
+    x = blobs(2000, 5, 10)
+    algorithm = ScalableSeeding(x[:1], 10, 4, 1.0, rounds=3)
+    passed = []
+    found: Candidates = fit(algorithm, array_source(x), Serial(), watch=passed.append)
+    assert [len(c.at) for c in passed] == [21, 41, 61, 61]
+    assert len(np.unique(found.at, axis=0)) == 61
+    nearest = ((x[:, None] - found.at) ** 2).sum(2).argmin(1)
+    assert np.array_equal(found.weight, np.bincount(nearest, minlength=61))
+    assert all((row == x).all(1).any() for row in found.at)
+
+
+@pytest.mark.parametrize("init", ["k-means++", "k-means||"])
+def test_rows_that_repeat_still_make_k_seeds(init):
+    """With three distinct rows, eight seeds are those rows, some of them again."""
+    x = np.repeat(np.eye(3), 20, axis=0)
+    source = array_source(x)
+    start = begin(source, Serial(), 8, init, np.random.RandomState(0))
+    seeds = start.centers(source, Serial())
+    assert seeds.shape == (8, 3)
+    assert len(np.unique(seeds.round(12), axis=0)) == 3
+
+
+@pytest.mark.parametrize("init", ["k-means++", "k-means||", "random"])
+def test_fewer_rows_with_weight_than_seeds_is_an_error(init):
+    """Rows without weight are no rows to draw seeds from."""
+    source = array_source(np.eye(5), np.array([1.0, 1, 0, 0, 0]))
+    start = begin(source, Serial(), 3, init, np.random.RandomState(0))
+    with pytest.raises(DataError, match=r"n_clusters=3 is more than the 2 rows that have weight"):
+        start.centers(source, Serial())
+
+
+def test_bad_rows_are_counted_and_the_first_is_named():
+    """NaN and infinity are found in the first look, before anything is learned."""
+    x = np.ones((50, 3), np.float32)
+    x[31, 2], x[40] = np.nan, np.inf
+    with pytest.raises(DataError, match=r"2 of 50 rows hold NaN or infinity, the first is row 31"):
+        survey_rows(array_source(x, None, None, 20), Serial(), 5, 0)
+
+
+def test_numbers_too_large_to_square_are_refused():
+    """Where squared distances overflow float64 there is no answer, and that is said."""
+    with pytest.raises(DataError, match="too large to square"):
+        survey_rows(array_source(np.array([[1e200], [-1e200]])), Serial(), 2, 0)

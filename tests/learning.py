@@ -1,0 +1,119 @@
+"""Every algorithm on a little data: what the laws of runners, scratch and chunks are tried on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+import numpy as np
+
+from dclust.algorithms.kmeans import Lloyd
+from dclust.algorithms.minibatch import MiniBatch
+from dclust.algorithms.pca import PCA
+from dclust.algorithms.seeding import Looking, ScalableSeeding, grid_of, survey_rows
+from dclust.metrics.internal import Evaluation, Partition
+from dclust.passes.serial import Serial
+from dclust.passes.sources import Source, array_source
+
+ROWS, COLUMNS, CLUSTERS = 900, 11, 7
+
+
+def rows_of(kind: Any) -> np.ndarray:
+    """Seven clouds of rows that overlap: (900, 11)."""
+    rng = np.random.default_rng(5)
+    middle = rng.uniform(60, 190, (CLUSTERS, COLUMNS))
+    x = middle[rng.integers(0, CLUSTERS, ROWS)] + rng.normal(size=(ROWS, COLUMNS)) * 25
+    return x.clip(0, 255).astype(kind)
+
+
+def weights() -> np.ndarray:
+    """Weights, of which every ninth is zero."""
+    w = np.random.default_rng(6).exponential(size=ROWS)
+    w[::9] = 0
+    return w
+
+
+def labels() -> np.ndarray:
+    """Some labels, noise among them: (900,) int64."""
+    return np.random.default_rng(7).integers(-1, CLUSTERS, ROWS)
+
+
+@dataclass(frozen=True)
+class Case:
+    """An algorithm, and the rows it learns from."""
+
+    make: Callable[[Source], Any]
+    kind: Any = np.float32
+    weighted: bool = False
+    labelled: bool = False
+    blind: bool = True  # to chunking, bit for bit
+
+    def source(self, chunk_rows: int = 100) -> Source:
+        """The rows, in chunks of so many."""
+        w = weights() if self.weighted else None
+        return array_source(rows_of(self.kind), w, labels() if self.labelled else None, chunk_rows)
+
+
+def some_centers(x: np.ndarray) -> np.ndarray:
+    """Centers to start from that are nobody's mean, the last two so far away they get no row."""
+    centers = x[:: ROWS // CLUSTERS][:CLUSTERS].astype(np.float64) + 0.3
+    return np.concatenate([centers, [[1e3] * COLUMNS, [-1e3] * COLUMNS]])
+
+
+def grid_for(source: Source, centers: np.ndarray) -> Any:
+    """The grid a fit from these centers uses."""
+    return grid_of(source, survey_rows(source, Serial(), 1, 0).extent, centers)
+
+
+def lloyd(source: Source) -> Lloyd:
+    """Lloyd's algorithm, two centers of which are empty at first."""
+    at = some_centers(np.concatenate([c.read().x for c in source.chunks]))
+    return Lloyd(at, grid_for(source, at), 4, 0.0)
+
+
+def minibatch(source: Source) -> MiniBatch:
+    """Mini-batches that reassign starved centers now and then."""
+    at = some_centers(np.concatenate([c.read().x for c in source.chunks]))
+    return MiniBatch(at, grid_for(source, at), 11, ROWS, 90, 1, max_no_improvement=None)
+
+
+def seeding(source: Source) -> ScalableSeeding:
+    """Rounds of k-means||."""
+    first = source.chunks[0].read().x[:1]
+    return ScalableSeeding(first, 5, 12, grid_for(source, first).weight_scale, 2)
+
+
+def evaluation(source: Source) -> Evaluation:
+    """Spread and silhouettes of the given labels."""
+    x, label = rows_of(np.float32).astype(np.float64), labels()
+    mean = np.stack([x[label == j].mean(0) for j in range(CLUSTERS)])
+    count = np.bincount(label[label >= 0], minlength=CLUSTERS)
+    del source
+    return Evaluation(Partition(mean, count, np.ones(CLUSTERS)), 60, 13, pictures=3)
+
+
+CASES = {
+    "Lloyd": Case(lloyd),
+    "Lloyd on doubles": Case(lloyd, np.float64),
+    "Lloyd on bytes": Case(lloyd, np.uint8),
+    "Lloyd with weights": Case(lloyd, weighted=True),
+    "Lloyd on bytes with weights": Case(lloyd, np.uint8, weighted=True),
+    "MiniBatch": Case(minibatch),
+    "MiniBatch on bytes": Case(minibatch, np.uint8),
+    "PCA": Case(lambda _: PCA(4), blind=False),
+    "PCA on bytes": Case(lambda _: PCA(4), np.uint8),
+    "ScalableSeeding": Case(seeding),
+    "ScalableSeeding with weights": Case(seeding, weighted=True),
+    "Looking": Case(lambda _: Looking(40, 14)),
+    "Looking with weights": Case(lambda _: Looking(40, 14), weighted=True),
+    "Evaluation": Case(evaluation, labelled=True, blind=False),
+}
+
+
+def bits(model: Any) -> list[Any]:
+    """Every number of a model or summary, to the last bit."""
+    if is_dataclass(model):
+        return [b for f in fields(model) for b in bits(getattr(model, f.name))]
+    if isinstance(model, tuple):
+        return [b for part in model for b in bits(part)]
+    a = np.asarray(model)
+    return [(a.dtype.str, a.shape, a.tobytes() if a.dtype != object else repr(model))]
