@@ -99,8 +99,7 @@ def table(files: int, size: int, theirs: list[float], ours: list[float]) -> str:
     """The result as Markdown, with the date, versions and machine."""
     ratios = sorted(t / o for t, o in zip(theirs, ours, strict=True))
     lines = [
-        f"{files:,} JPEGs ({size / 1e6:,.0f} MB) to {SIZE}x{SIZE} thumbnails, {WORKERS} processes, "
-        f"median of {len(ours)}, in turn:",
+        f"{files:,} JPEGs ({size / 1e6:,.0f} MB) to {SIZE}x{SIZE}, {WORKERS} processes, in turn:",
         "",
         "| | seconds | files/s | MB/s |",
         "|---|---|---|---|",
@@ -114,10 +113,12 @@ def table(files: int, size: int, theirs: list[float], ours: list[float]) -> str:
     packages = ", ".join(f"{p} {version(p)}" for p in ("dclust", "pillow", "zarr", "dask"))
     lines += [
         "",
-        f"The rate of dclust is {statistics.median(ratios):.2f} of the bare loop's "
-        f"({ratios[0]:.2f} to {ratios[-1]:.2f}). {datetime.now(UTC):%Y-%m-%d}, "
-        f"Python {platform.python_version()}, {packages}; {os.cpu_count()} cores, "
-        f"{platform.machine()}. Written by `python -m benchmarks.ingest`.",
+        (
+            f"The rate of dclust is {statistics.median(ratios):.2f} of the bare loop's "
+            f"({ratios[0]:.2f} to {ratios[-1]:.2f}). {datetime.now(UTC):%Y-%m-%d}, "
+            f"Python {platform.python_version()}, {packages}; {os.cpu_count()} cores, "
+            f"{platform.machine()}. Written by `python -m benchmarks.ingest`."
+        ),
     ]
     return "\n".join(lines)
 

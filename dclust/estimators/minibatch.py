@@ -14,7 +14,7 @@ from dclust.passes.loop import fit
 from dclust.passes.runner import Runner, one_blas_thread
 from dclust.passes.sources import Source
 from dclust.passes.threads import Threads
-from dclust.selection.restarts import begin, minibatch_from
+from dclust.selection.restarts import Init, begin, minibatch_from
 from dclust.summaries.base import merge
 from dclust.summaries.grid import Grid
 
@@ -83,9 +83,8 @@ class MiniBatchKMeans(Clusterer):
         self.reassignment_ratio = reassignment_ratio
         self.runner = runner
 
-    def _begun(self, source: Source, runner: Runner) -> MiniBatch:
+    def _begun(self, source: Source, runner: Runner, init: Init, n_init: int) -> MiniBatch:
         """The algorithm, with the centers to start from."""
-        init, n_init = self._checked_init(source.columns)
         rows = self.init_size or 3 * min(self.batch_size, source.rows)
         rows = min(max(rows, 3 * self.n_clusters), source.rows)
         random = check_random_state(self.random_state)
@@ -124,9 +123,10 @@ class MiniBatchKMeans(Clusterer):
         """
         del y
         source, runner = self._source(X, sample_weight), self._runner(X)
+        init, n_init = self._checked_init(source.columns)
         runner.hold(source.chunks)
         try:
-            algorithm = self._begun(source, runner)
+            algorithm = self._begun(source, runner, init, n_init)
             found: Drift = fit(algorithm, source, runner)
             self._label(source, runner, found.at, found.grid)
         finally:
@@ -150,7 +150,7 @@ class MiniBatchKMeans(Clusterer):
         first = not hasattr(self, "_drift")
         source, runner = self._source(X, sample_weight, reset=first), Threads()
         if first:
-            algorithm = self._begun(source, runner)
+            algorithm = self._begun(source, runner, *self._checked_init(source.columns))
             last = algorithm.start(source, runner)
         else:
             last = self._drift

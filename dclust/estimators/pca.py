@@ -107,7 +107,7 @@ class IncrementalPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Passes):
         source, algorithm = self._source(X, reset=first), self._algorithm()
         with one_blas_thread():
             for chunk in source.chunks:
-                part = algorithm.look(chunk.read().x)
+                part = algorithm.summarize(chunk.read(), None)
                 self._seen = part if first else self._seen + part
                 first = False
             return self._set(algorithm.solve(self._seen))

@@ -16,7 +16,19 @@ from dclust.jobs.spec import Spec, make_spec
 from dclust.passes.events import Events
 
 # Whose versions could change the bits of a result.
-PACKAGES = "dclust numpy scipy scikit-learn numba dask distributed zarr pillow scikit-image pyarrow".split()
+PACKAGES = [
+    "dclust",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "numba",
+    "dask",
+    "distributed",
+    "zarr",
+    "pillow",
+    "scikit-image",
+    "pyarrow",
+]
 
 
 class RunFolder:

@@ -81,6 +81,19 @@ def test_what_is_not_rows(make, x):
         make(2).fit(x)
 
 
+@pytest.mark.parametrize("make", [MiniBatchKMeans, IncrementalPCA])
+@pytest.mark.parametrize("form", LAZY)
+def test_batches_that_are_not_finite(tmp_path, make, form):
+    """A bad batch is refused too, and what was learned before is kept."""
+    x = rows()
+    found = make(3).partial_fit(x)
+    before = found.transform(x)
+    x[77, 3] = np.nan
+    with pytest.raises(DataError, match="NaN"):
+        found.partial_fit(FORMS[form](tmp_path, x))
+    assert np.array_equal(found.transform(rows()), before)
+
+
 def test_a_dask_array_of_unknown_size():
     """Sizes that Dask does not know are computed by the user, once."""
     x = da.from_array(rows(), chunks=(100, 8))

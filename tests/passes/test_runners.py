@@ -8,6 +8,7 @@ import dask.array as da
 import numpy as np
 import pytest
 from distributed import LocalCluster
+from threadpoolctl import threadpool_info
 
 from dclust.algorithms.labels import Labelling, Predicting
 from dclust.errors import DataError, RunnerError, SpecError
@@ -173,6 +174,19 @@ def test_a_place_that_is_none_is_refused(where):
     """What is neither a known word, an address nor a file is a wrong request."""
     with pytest.raises(SpecError, match=f"where: {where}"), place(where, None, None, Events()):
         pass
+
+
+def blas_threads(chunk, block):
+    """The most threads any BLAS of this process would use now."""
+    del chunk, block
+    return max(p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas")
+
+
+@pytest.mark.parametrize("where", ["serial", "threads", "cluster"])
+def test_every_blas_has_one_thread_during_a_pass(cluster, where):
+    """NumPy's and SciPy's alike: two threads would sum in another order."""
+    runner = {"serial": Serial(), "threads": Threads(2), "cluster": cluster}[where]
+    assert runner.fold(blas_threads, [0]) == 1
 
 
 @pytest.mark.parametrize("where", ["serial", "threads", "cluster"])

@@ -1,5 +1,6 @@
 """.npy and .npz files: images (n, H, W[, C]) or feature rows (n, d); pickles are refused."""
 
+import errno
 import lzma
 import tokenize
 import zipfile
@@ -112,8 +113,9 @@ class NpzSource(OnDisk):
                 for name, path in files.items():
                     with bundle.open(members[name]) as packed:
                         unpack(packed, heads[name].stop, path, f"{name} of {self.path}")
-        except BAD_ZIP as fault:
-            if isinstance(fault, SourceError):
+        except (*BAD_ZIP, OSError) as fault:
+            # EINVAL: an offset before the file's beginning. A full disk is no bad source.
+            if isinstance(fault, OSError) and fault.errno != errno.EINVAL:
                 raise
             raise SourceError(f"{self.path} is not a readable .npz file: {fault}") from fault
         parts = tuple(npy_rows(files[n], f"{n} of {self.path}") for n in names)
