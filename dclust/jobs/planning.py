@@ -1,5 +1,6 @@
 """What a job will read and hold, told before it runs; refused where it cannot fit."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,17 +51,24 @@ class Plan:
 
     def lines(self) -> list[str]:
         """For the screen."""
-        size = self.rows * self.row_bytes / MiB
         where = "held in memory between passes" if self.held else "read anew in each pass"
         head = (
-            f"{self.rows:,} rows in {self.groups:,} row groups; {self.columns:,} columns to "
-            f"cluster, {size:,.0f} MiB, {where}"
+            f"{self.rows:,} rows in {self.groups:,} row group{'s' * (self.groups != 1)}; "
+            f"{self.columns:,} columns to cluster, {bytes_in_words(self.rows * self.row_bytes)}, "
+            f"{where}"
         )
         body = [
             f"  {name}: {reads}; at most {f.peak / MiB:,.0f} MiB per worker"
             for name, reads, f in self.steps
         ]
         return [head, *body]
+
+
+def bytes_in_words(count: float) -> str:
+    """A number of bytes as people say it."""
+    power = min(int(math.log(max(count, 1) * 1.024, 1024)), 4)
+    unit = ("bytes", "KiB", "MiB", "GiB", "TiB")[power]
+    return f"{count / 1024**power:,.{max(power - 1, 0)}f} {unit}"
 
 
 def plan_job(spec: Spec, collection: Collection, room: Room) -> Plan:

@@ -158,7 +158,7 @@ def test_a_runner_may_be_given(name):
 
 
 @pytest.mark.parametrize("kind", [np.int64, np.int16, np.uint16, np.float16, np.bool_, ">f4"])
-@pytest.mark.parametrize("form", ["dask", "zarr", "strided"])
+@pytest.mark.parametrize("form", ["dask", "zarr"])
 def test_other_types_are_converted(tmp_path, kind, form):
     """Integers, halves, booleans and foreign byte orders become floats of the same value."""
     x = (rows() > 120 if kind == np.bool_ else rows().round()).astype(kind)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from dclust.kernels.nearest import TILE, nearest_center
 
 KINDS = (np.uint8, np.float32, np.float64)
-quick = settings(max_examples=25, deadline=None)
+quick = settings(max_examples=15, deadline=None)
 sizes = {"m": st.integers(1, 40), "d": st.integers(1, 300), "k": st.integers(1, 300)}
 seeds = st.integers(0, 2**32 - 1)
 

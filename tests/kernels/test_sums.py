@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from dclust.kernels.sums import add_rows, add_values
 from dclust.summaries.grid import BITS, Grid, power_below
 
-quick = settings(max_examples=20, deadline=None)
+quick = settings(max_examples=12, deadline=None)
 KINDS = (np.uint8, np.float32, np.float64)
 
 

@@ -90,7 +90,7 @@ def expected():
 
 @every
 @pytest.mark.parametrize("mishap", [dropped, moved, repeated, stale, failed])
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(seed=seeds)
 def test_no_mishap_changes_a_bit(expected, name, mishap, seed):
     """Whatever happens to some blocks before each pass, the model is the same."""
