@@ -53,6 +53,9 @@ CONFIG: dict[str, Any] = {
     "distributed.nanny.pre-spawn-environ": WORKER_ENV,
     "distributed.scheduler.no-workers-timeout": "10m",
     "distributed.scheduler.worker-ttl": "2m",
+    # A task takes half a second and waits on nobody's disk: one more queued on a worker would be
+    # one that an idle worker at the end of a pass cannot take.
+    "distributed.scheduler.worker-saturation": 1.0,
     "distributed.comm.retry.count": 3,
     "distributed.comm.timeouts.connect": "30s",
     "distributed.comm.timeouts.tcp": "30s",
