@@ -24,12 +24,13 @@ trap 'trap "" INT TERM; kill $(jobs -p) 2>/dev/null || true; wait; rm -rf "$spil
 trap 'exit 0' INT TERM
 
 rm -f "$file"
-dask scheduler --host 127.0.0.1 --port 0 --no-dashboard --scheduler-file "$file" &
+dask scheduler --host 127.0.0.1 --port 0 --dashboard-address 127.0.0.1:0 \
+    --scheduler-file "$file" &
 while [ ! -s "$file" ]; do sleep 0.2; done
 for _ in $(seq "$workers"); do
     # Workers leave with code 0 when their scheduler is lost: whatever supervises them must
     # always start them again.
     dask worker --scheduler-file "$file" --nworkers 1 --nthreads 1 --memory-limit "$memory" \
-        --local-directory "$spill" --no-dashboard --death-timeout 60 &
+        --local-directory "$spill" --dashboard-address 127.0.0.1:0 --death-timeout 60 &
 done
 wait -n

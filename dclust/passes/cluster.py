@@ -1,7 +1,6 @@
 """Where passes run: here in threads, on a cluster of processes started for the run, or on yours."""
 
 import importlib
-import importlib.util
 import os
 import tempfile
 from collections.abc import Iterator
@@ -132,7 +131,7 @@ def _client(where: str, workers: int | None, memory: str | None, spill: Path) ->
             n_workers=workers or len(os.sched_getaffinity(0)),
             threads_per_worker=1,
             memory_limit=memory or "auto",
-            dashboard_address="127.0.0.1:0" if importlib.util.find_spec("bokeh") else None,
+            dashboard_address="127.0.0.1:0",  # None would still take port 8787, on all addresses
             local_directory=str(spill),
             host="127.0.0.1",
         )

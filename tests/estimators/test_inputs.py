@@ -85,7 +85,7 @@ def assert_equal(name, found, expected):
 @pytest.fixture(scope="module")
 def client():
     """A client of a cluster within this process."""
-    how = {"processes": False, "dashboard_address": None}
+    how = {"processes": False, "dashboard_address": "127.0.0.1:0"}
     with LocalCluster(n_workers=1, threads_per_worker=2, **how) as here, Client(here) as client:
         yield client
 

@@ -108,7 +108,7 @@ def test_a_killed_scheduler_is_an_error_within_seconds(tmp_path):
     file = tmp_path / "scheduler.json"
     started = [sys.executable, "-m", "dask"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": tmp_path}
-    options = ["--scheduler-file", str(file), "--no-dashboard"]
+    options = ["--scheduler-file", str(file), "--dashboard-address", "127.0.0.1:0"]
     scheduler = subprocess.Popen(
         [*started, "scheduler", "--host", "127.0.0.1", "--port", "0", *options], **quiet
     )

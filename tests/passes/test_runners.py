@@ -162,7 +162,7 @@ def test_a_scheduler_without_workers_is_an_error(monkeypatch):
     """A scheduler alone cannot run anything: said at once, not after a pass hangs."""
     monkeypatch.setattr(clusters, "CONNECT", 1.0)
     with (
-        LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address=None) as empty,
+        LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0") as empty,
         pytest.raises(RunnerError, match="has no workers"),
         place(empty.scheduler_address, None, None, Events()),
     ):
