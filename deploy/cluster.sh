@@ -26,7 +26,11 @@ trap 'exit 0' INT TERM
 rm -f "$file"
 dask scheduler --host 127.0.0.1 --port 0 --dashboard-address 127.0.0.1:0 \
     --scheduler-file "$file" &
-while [ ! -s "$file" ]; do sleep 0.2; done
+scheduler=$!
+while [ ! -s "$file" ]; do
+    kill -0 "$scheduler" # ends the script if there is no scheduler to wait for
+    sleep 0.2
+done
 for _ in $(seq "$workers"); do
     # Workers leave with code 0 when their scheduler is lost: whatever supervises them must
     # always start them again.

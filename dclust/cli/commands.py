@@ -136,11 +136,16 @@ def verify(collection: Path, as_json: bool) -> None:
 @JSON
 def run(spec: Path, run_dir: Path | None, as_json: bool, **changes: Any) -> None:
     """Run the job SPEC (a YAML file) and publish its results."""
+    from dclust.collection.writing import SEAL
     from dclust.jobs import read_spec
     from dclust.jobs import run as go
 
     with told(), Bars() as bars:
-        job = read_spec(spec, {k: v for k, v in changes.items() if v is not None})
+        given = {k: v for k, v in changes.items() if v is not None}
+        if "collection" in given and "source" not in given:
+            # A collection that is there already stands for the job's source.
+            given |= {"source": None} if (Path(given["collection"]) / SEAL).exists() else {}
+        job = read_spec(spec, given)
         results = go(job, run_dir, [bars], stop_on_signals)
         _finished(results, as_json)
 

@@ -14,7 +14,7 @@ from dclust.errors import DamageError, DclustError, RunnerError, Stopped
 if TYPE_CHECKING:  # importing jobs takes seconds that --help need not wait
     from dclust.jobs.folder import RunFolder
 
-OK, FAILED, USAGE, CANCELLED, TRY_AGAIN, TERMINATED = 0, 1, 2, 3, 75, 143
+FAILED, USAGE, CANCELLED, TRY_AGAIN, TERMINATED = 1, 2, 3, 75, 143
 
 
 def code_of(fault: BaseException) -> int:

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,9 @@ def run_state(run: Path) -> dict[str, Any]:
     log = run / "events.jsonl"
     if log.exists():
         lines = log.read_text(encoding="utf-8").splitlines()
-        last = json.loads(lines[-1]) if lines else {}
+        for line in lines[-2:]:  # a kill may have cut the last one short
+            with suppress(ValueError):
+                last = json.loads(line)
     if (run / "results").exists():
         state, detail = "published", str(run / "results" / "report.html")
     elif _locked(run):

@@ -104,6 +104,10 @@ def _collection(
     if (Path(source) / "collection.json").exists():
         return Collection(source)
     found = {**pipeline["ingest"], "classes": "none", "max_bad_fraction": bad}
+    shapes = [c["shape"] for c in pipeline["columns"] if c["name"] == "images"]
+    if shapes and found["size"] is None and shapes[0][0] == shapes[0][1]:
+        # It learned from arrays; files become images of that size and colour.
+        found |= {"size": shapes[0][0], "colour": "grey" if shapes[0][2] == 1 else "rgb"}
     return ingest(source, work / "collection.zarr", Settings(**found), runner)
 
 

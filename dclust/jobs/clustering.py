@@ -1,8 +1,7 @@
 """One clustering of a job: fit with checkpoints, label all rows, measure."""
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -59,18 +58,17 @@ def fit_clusters(
     )
     held = runner.hold(source.chunks, spare if isinstance(part, KMeansPart) else 0)
     run.events.tell("held", {"held": held})
-    curve: list[float] = []
     try:
         starts = _Starts(run, part, source, runner)
         found: Centers | Drift
         if isinstance(part, KMeansPart):
-            found = _best_lloyd(run, name, part, starts, curve)
+            at, found = _best_lloyd(run, name, part, starts)
         else:
-            found = _minibatch(run, name, part, starts, curve)
+            at, found = _minibatch(run, name, part, starts)
     finally:
         runner.drop()
     run.checkpoint(name, found, last=True)
-    return {"passes": found.step, "curve": curve}
+    return {"passes": found.step, "curve": run.curve(at)}
 
 
 class _Starts:
@@ -101,48 +99,37 @@ class _Starts:
         return start
 
 
-def _watch(run: RunFolder, name: str, curve: list[float]) -> Callable[[Any], None]:
-    def watch(model: Any) -> None:
-        if math.isfinite(model.score):
-            curve.append(model.score)
-        run.checkpoint(name, model)
-
-    return watch
-
-
 def _best_lloyd(
-    run: RunFolder, name: str, part: KMeansPart, starts: _Starts, curve: list[float]
-) -> Centers:
+    run: RunFolder, name: str, part: KMeansPart, starts: _Starts
+) -> tuple[str, Centers]:
     """The best of `n_init` fits; finished ones are kept, so a resumed run does not repeat them."""
-    best: Centers | None = None
+    best: tuple[str, Centers] | None = None
     for attempt in range(part.n_init):
         at = f"{name}.start-{attempt}"
         model: Centers | None = run.kept(at, MODELS)
-        mine: list[float] = []
         if model is None:
             start = starts.take(attempt)
             algorithm = lloyd_from(start, starts.source, starts.runner, part.max_iter, part.tol)
         else:
             algorithm = Lloyd(model.at, model.grid, part.max_iter, part.tol)
-        watch = _watch(run, at, mine)
-        model = fit(algorithm, starts.source, starts.runner, model, watch)
+        model = fit(algorithm, starts.source, starts.runner, model, partial(run.checkpoint, at))
         assert model is not None
         run.checkpoint(at, model, last=True)
-        if best is None or model.inertia < best.inertia:
-            best, curve[:] = model, mine
+        if best is None or model.inertia < best[1].inertia:
+            best = at, model
     assert best is not None
     return best
 
 
 def _minibatch(
-    run: RunFolder, name: str, part: MiniBatchPart, starts: _Starts, curve: list[float]
-) -> Drift:
-    seed, rows = run.spec.seed, starts.source.rows
+    run: RunFolder, name: str, part: MiniBatchPart, starts: _Starts
+) -> tuple[str, Drift]:
+    seed, rows, at = run.spec.seed, starts.source.rows, f"{name}.start-0"
     size = min(part.batch_size, rows)
 
-    def make(at: np.ndarray, grid: Grid, drawn: int) -> MiniBatch:
+    def make(centers: np.ndarray, grid: Grid, drawn: int) -> MiniBatch:
         return MiniBatch(
-            at,
+            centers,
             grid,
             drawn,
             rows,
@@ -153,7 +140,7 @@ def _minibatch(
             part.reassignment_ratio,
         )
 
-    model: Drift | None = run.kept(f"{name}.start-0", MODELS)
+    model: Drift | None = run.kept(at, MODELS)
     if model is None:
         start = starts.take(0)
         # The seed of the draws must not depend on what seeding drew: a resumed run has none.
@@ -161,10 +148,10 @@ def _minibatch(
         algorithm = replace(found, seed=seed)
     else:
         algorithm = make(model.at, model.grid, seed)
-    watch = _watch(run, f"{name}.start-0", curve)
+    watch = partial(run.checkpoint, at)
     done: Drift = fit(algorithm, starts.source, starts.runner, model, watch)
-    run.checkpoint(f"{name}.start-0", done, last=True)
-    return done
+    run.checkpoint(at, done, last=True)
+    return at, done
 
 
 def write_labels(

@@ -1,9 +1,11 @@
 """The folder of a run: its spec, its events, its checkpoints, and which steps are done."""
 
 import json
+import math
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -40,6 +42,7 @@ class RunFolder:
         self.stop = False  # set by a signal; looked at between chunks and passes
         self.reads: dict[str, int] = {}  # bytes of rows looked at, by step
         self._saved = 0.0
+        self._unsaved: tuple[str, Any] | None = None  # a model newer than its checkpoint
 
     @classmethod
     def create(cls, spec: Spec, path: Path | None = None) -> "RunFolder":
@@ -57,6 +60,7 @@ class RunFolder:
             raise CollectionError(
                 f"{path} exists already. `dclust resume {path}` goes on with it; or name another."
             )
+        spec = spec.rooted()
         path.mkdir(parents=True, exist_ok=True)
         write_json(path / "spec.json", spec.as_json())
         found = {name: version(name) for name in PACKAGES}
@@ -83,7 +87,30 @@ class RunFolder:
                 f"{path} was started with other versions ({', '.join(other)}), which would change "
                 "its result. Install those, or start a new run."
             )
-        return cls(path, spec)
+        run = cls(path, spec)
+        for event in run.told("pass"):  # what earlier attempts read counts too
+            run._count(event)
+        return run
+
+    def told(self, kind: str) -> list[dict[str, Any]]:
+        """All events of a kind, from all attempts; a last line cut short by a kill is no event."""
+        log = self.path / "events.jsonl"
+        lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+        found = []
+        for line in lines:
+            with suppress(ValueError):
+                event = json.loads(line)
+                found += [event] if event["event"] == kind else []
+        return found
+
+    def curve(self, name: str) -> list[float]:
+        """The score after each pass of a fit, whichever attempt made it."""
+        scores = {e["step"]: e["score"] for e in self.told("model") if e.get("model") == name}
+        return [scores[s] for s in sorted(scores) if scores[s] is not None]
+
+    def _count(self, event: dict[str, Any]) -> None:
+        step = event["stage"]
+        self.reads[step] = self.reads.get(step, 0) + event["bytes"]
 
     def _log(self, event: dict[str, Any]) -> None:
         """Keep every event but the many single chunks; stop where that is asked."""
@@ -91,9 +118,10 @@ class RunFolder:
             with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(event) + "\n")
         if event["event"] == "pass":
-            step = event["stage"]
-            self.reads[step] = self.reads.get(step, 0) + event["bytes"]
+            self._count(event)
         if self.stop and event["event"] in ("chunk", "checkpoint", "step"):
+            if self._unsaved:
+                self._save(*self._unsaved)
             raise Stopped(
                 f"stopped as asked; nothing is lost. Go on with `dclust resume {self.path}`."
             )
@@ -128,14 +156,16 @@ class RunFolder:
     def checkpoint(self, name: str, model: Any, last: bool = False) -> None:
         """Keep a model: after a pass, at most every few seconds, and always the last."""
         score, step = getattr(model, "score", None), getattr(model, "step", None)
-        facts = {"score": score if score is None or score < float("inf") else None, "step": step}
-        self.events.tell("model", facts)
-        now = time.monotonic()
-        due = now - self._saved >= self.spec.checkpoint_seconds
-        if last or due or self.stop:
-            save_record(self.path / "checkpoints" / f"{name}.safetensors", model)
-            self._saved = now
+        score = score if score is None or math.isfinite(score) else None
+        self.events.tell("model", {"model": name, "score": score, "step": step})
+        self._unsaved = name, model
+        if last or time.monotonic() - self._saved >= self.spec.checkpoint_seconds:
+            self._save(name, model)
             self.events.tell("checkpoint", {"step": step})
+
+    def _save(self, name: str, model: Any) -> None:
+        save_record(self.path / "checkpoints" / f"{name}.safetensors", model)
+        self._saved, self._unsaved = time.monotonic(), None
 
     def kept(self, name: str, kinds: tuple[type, ...]) -> Any:
         """The checkpoint of that name, or None."""

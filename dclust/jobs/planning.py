@@ -102,7 +102,8 @@ def plan_job(spec: Spec, collection: Collection, room: Room) -> Plan:
         free = [SPILL * room.memory - room.empty] * room.workers
         held = holdable(source.nbytes + spare * len(source.chunks), free)
         held_all &= held
-        footprint, reads, most = _cluster_step(settings, source, room, spare, held)
+        labelled = "label" in collection.columns
+        footprint, reads, most = _cluster_step(settings, source, room, spare, held, labelled)
         advice = "Use fewer clusters or columns (`reduce`), or workers with more memory."
         check(footprint, room, name, advice)
         steps.append((name, reads, footprint))
@@ -177,7 +178,12 @@ def _reduce_step(spec: Spec, source: Source, room: Room) -> tuple[str, str, Foot
 
 
 def _cluster_step(
-    part: KMeansPart | MiniBatchPart, source: Source, room: Room, spare: int, held: bool
+    part: KMeansPart | MiniBatchPart,
+    source: Source,
+    room: Room,
+    spare: int,
+    held: bool,
+    labelled: bool,
 ) -> tuple[Footprint, str, float]:
     k, d = part.n_clusters, source.columns
     sample = min(sample_size(k, source.rows, d * source.dtype.itemsize), source.rows) * d * 8
@@ -186,12 +192,15 @@ def _cluster_step(
     summary = max(sample, sums)
     rounds = ROUNDS + 1 if part.init == "k-means||" else 0
     footprint = project(room, source, summary, 2 * sums, 3 * sums + 256 * k * 8, spare, held)
+    # Labels, spread, silhouettes, and the table of true classes where they are known.
+    last = 3 + labelled
     if isinstance(part, KMeansPart):
         passes = part.max_iter * part.n_init
-        fixed = (1 + rounds) * part.n_init + 3
+        fixed = (1 + rounds) * part.n_init + last
         words = f"at most {part.max_iter:,} passes" + (
             f" x {part.n_init} starts" if part.n_init > 1 else ""
         )
+        # A pass that leaves a cluster empty costs one more, to find the rows that refill it.
         return footprint, f"{words} + {fixed} reads", float(passes + fixed)
-    words = f"draws worth at most {part.max_iter:,} reads + {4 + rounds}"
-    return footprint, words, float(part.max_iter + 4 + rounds)
+    words = f"draws worth at most {part.max_iter:,} reads + {1 + last + rounds}"
+    return footprint, words, float(part.max_iter + 1 + last + rounds)

@@ -1,9 +1,12 @@
 """From results to the page: which pictures, which map, which words."""
 
-from pathlib import Path
+import shlex
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import yaml
 
 from dclust.algorithms.pca import PCA, project
 from dclust.collection.files import read_json
@@ -66,8 +69,12 @@ def findings_of(
     duplicates = _duplicates(collection)
     album = Album(collection, _all_rows(results, shown, duplicates))
     at = _map_rows(results[0])
-    failed = collection.table(["source", "status", "reason", "error"]).to_pylist()
-    bad = [(f["source"], f["reason"], f["error"] or "") for f in failed if f["status"] != "ok"]
+    failed = collection.table(["source", "status", "reason", "error"])
+    failed = failed.filter(pc.not_equal(failed["status"], "ok"))
+    bad = [
+        (f["source"], f["reason"], f["error"] or "")
+        for f in failed.slice(0, FAILED_SHOWN).to_pylist()
+    ]
     groups = (album.pictures(np.array(g), [""] * len(g)) for g in duplicates)
     clusterings = (
         _clustering(r, s, album, collection, spec, steps, rows.source().nbytes, at)
@@ -85,8 +92,8 @@ def findings_of(
         map_xy=_map(results[0], at),
         map_note=f"{len(at):,} rows, drawn in proportion from each cluster of {results[0].name}, "
         "on the two axes along which they vary most",
-        failed=tuple(bad[:FAILED_SHOWN]),
-        failed_total=len(bad),
+        failed=tuple(bad),
+        failed_total=len(failed),
         others_total=collection.seal.get("others", 0),
         duplicate_groups=tuple(g for g in groups if g),
         duplicate_rows=collection.seal.get("duplicate_rows", 0),
@@ -100,18 +107,16 @@ def findings_of(
 
 def commands_of(run: RunFolder) -> list[str]:
     """How to do it again, and what to do next."""
-    name = run.path.name
+    path = str(run.path)
     return [
-        f"dclust run --again {name}/spec.json",
-        f"dclust assign {name} NEW_IMAGES",
-        f"dclust report {name}",
+        shlex.join(["dclust", "run", f"{path}/spec.json"]),
+        shlex.join(["dclust", "assign", path, "NEW_IMAGES"]),
+        shlex.join(["dclust", "report", path]),
     ]
 
 
 def spec_text(spec: Spec) -> str:
     """The spec as YAML, with all defaults."""
-    import yaml
-
     return str(yaml.safe_dump(spec.as_json(), sort_keys=False, allow_unicode=True))
 
 
@@ -255,8 +260,6 @@ def _duplicates(collection: Collection) -> list[list[int]]:
     path = collection.path / "duplicates.parquet"
     if not path.exists():
         return []
-    import pyarrow.parquet as pq
-
     groups: dict[int, list[int]] = {}
     for line in pq.read_table(path, columns=["group", "row"]).to_pylist():
         groups.setdefault(line["group"], []).append(line["row"])
@@ -286,8 +289,3 @@ def _map(result: Result, at: np.ndarray) -> np.ndarray:
         axes = PCA(min(2, x.shape[1])).solve(PCA(2).look(x))
         flat = project(x, axes)
     return flat if flat.shape[1] == 2 else np.column_stack([flat[:, 0], np.zeros(len(flat))])
-
-
-def page_path(run: str | Path) -> Path:
-    """Where the page of a run is, or will be."""
-    return Path(run) / "results" / "report.html"

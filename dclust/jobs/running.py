@@ -122,30 +122,29 @@ class Attempt:
 
     def _collection(self) -> Collection:
         """The collection to cluster: made now, found unchanged, or given."""
-        spec, settings = self.spec, self.spec.ingest.settings(self.spec.seed)
-        given = Path(spec.collection).absolute() if spec.collection else None
-        root = given or self.folder.path / "collection.zarr"
-        if spec.source is None:
-            return Collection(root)
-        mine = self.folder.path / "ingesting.json"
-        if (root / SEAL).exists():
-            found = Collection(root)
-            if not mine.exists():
-                _unchanged(found, open_source(spec.source, settings.classes).mark(), spec)
-        elif root.exists() and not mine.exists() and any(root.iterdir()):
-            raise CollectionError(
-                f"{root} is unfinished. Finish it: `dclust ingest --resume {spec.source} {root}`."
-            )
+        spec, settings = self.spec, self.spec.ingest.settings()
+        root = Path(spec.collection or self.folder.path / "collection.zarr")
         source = spec.source
+        if source is not None and (root / SEAL).exists():
+            _unchanged(Collection(root), open_source(source, settings.classes).mark(), spec)
+        elif source is not None:
 
-        def do() -> dict[str, Any]:
-            write_json(mine, {"root": str(root)})
-            made = ingest(source, root, settings, self.runner, resume=True)
-            return {"rows": made.rows, "valid_rows": made.valid_rows}
+            def do() -> dict[str, Any]:
+                # What an earlier attempt began is finished; ingest checks that it fits.
+                made = ingest(source, root, settings, self.runner, resume=True)
+                return {"rows": made.rows, "valid_rows": made.valid_rows}
 
-        if not (root / SEAL).exists() or mine.exists():
             self._step("ingest", do)
-        return Collection(root)
+        collection = Collection(root)
+        pinned = self.folder.path / "collection.json"
+        if not pinned.exists():
+            write_json(pinned, {"path": str(root), "digest": collection.digest})
+        elif read_json(pinned, "the run", "")["digest"] != collection.digest:
+            raise CollectionError(
+                f"{root} is not the collection that {self.folder.path} was started with: it was "
+                "made anew since. Start a new run."
+            )
+        return collection
 
     def _rows(self, collection: Collection) -> Rows:
         """The rows to cluster, written where they are not those of the collection."""
@@ -216,7 +215,7 @@ def _unchanged(found: Collection, mark: str, spec: Spec) -> None:
     CollectionError
         The source or the settings are not those it was made from.
     """
-    settings = spec.ingest.settings(spec.seed).as_json()
+    settings = spec.ingest.settings().as_json()
     faults = []
     if found.seal.get("fingerprint") != mark:
         faults.append(f"the source {spec.source} has changed since it was made")

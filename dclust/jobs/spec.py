@@ -28,10 +28,11 @@ class IngestPart(Part):
     classes: Literal["none", "parent"] = "none"
     order: Literal["auto", "hashed", "source"] = "auto"
     max_bad_fraction: Annotated[float, Field(ge=0, le=1)] = 0.05
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0  # of the hashed order, not of the job
 
-    def settings(self, seed: int) -> Settings:
+    def settings(self) -> Settings:
         """What ingest takes."""
-        return Settings(**self.model_dump(), seed=seed)
+        return Settings(**self.model_dump())
 
 
 class PixelsPart(Part):
@@ -173,9 +174,27 @@ class Spec(Part):
             out.append(f"{kind}-{again + 1}" if kinds.count(kind) > 1 else kind)
         return tuple(out)
 
+    def rooted(self) -> "Spec":
+        """The same job from wherever it is resumed: every path from the root."""
+        changes: dict[str, Any] = {}
+        if self.source and not self.source.startswith("sklearn:"):
+            changes["source"] = _rooted(self.source)
+        if self.collection:
+            changes["collection"] = _rooted(self.collection)
+        given = self.features.from_
+        if given and Path(given).expanduser().exists():
+            changes["features"] = self.features.model_copy(update={"from_": _rooted(given)})
+        if Path(self.where).is_file():
+            changes["where"] = _rooted(self.where)
+        return self.model_copy(update=changes)
+
     def as_json(self) -> dict[str, Any]:
         """The spec with all defaults, as it is kept in the run."""
         return self.model_dump(mode="json", by_alias=True)
+
+
+def _rooted(path: str) -> str:
+    return str(Path(path).expanduser().absolute())
 
 
 class _Loader(yaml.SafeLoader):

@@ -6,10 +6,11 @@ are results of pure reads, so a lost one is read again.
 
 import asyncio
 import ctypes
+import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from queue import Empty, SimpleQueue
@@ -115,6 +116,20 @@ class DelayedChunk:
         return self.block(self.delayed.compute(scheduler="synchronous"))
 
 
+@contextmanager
+def _told_apart(when: str) -> Iterator[None]:
+    """A cluster that went away is an error of the runner; what a sink raised stays what it is."""
+    try:
+        yield
+    except LOST as lost:
+        if isinstance(lost, OSError) and lost.errno in (errno.ENOSPC, errno.EPIPE, errno.EDQUOT):
+            raise  # a full disk or a closed screen on our own side
+        raise RunnerError(
+            f"the Dask cluster was lost {when} ({type(lost).__name__}: {lost}). Start it again and "
+            "resume the run; it goes on after its last pass."
+        ) from lost
+
+
 class Dask:
     """Runs passes on whatever client the user has."""
 
@@ -136,19 +151,13 @@ class Dask:
 
         """
         # A model of many centers is large for a graph, but it is sent once, not per task.
-        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1GB"}):
-            try:
-                with one_blas_thread():
-                    seen, fault = self._fold(task, chunks)
-            except LOST as lost:
-                raise RunnerError(
-                    f"the Dask cluster was lost during a pass ({type(lost).__name__}: {lost}). "
-                    "Start it again and resume the run; it goes on after its last pass."
-                ) from lost
+        graph = dask.config.set({"distributed.admin.large-graph-warning-threshold": "1GB"})
+        with graph, _told_apart("during a pass"), one_blas_thread():
+            seen, fault = self._fold(task, chunks)
         if isinstance(fault, GIVEN_UP):
             raise RunnerError(
                 f"the cluster gave up on a task, for its workers died ({fault}). Most often "
-                "that is memory: give workers more, or use smaller row groups."
+                "that is memory: give workers more."
             ) from fault
         if fault is not None:
             raise fault
@@ -217,7 +226,8 @@ class Dask:
 
     def hold(self, chunks: Sequence[Chunk], spare: int = 0) -> bool:
         """Keep these chunks in worker memory if half of what is free there holds them."""
-        used = self.client.run(_settled)
+        with _told_apart("between passes"):
+            used = self.client.run(_settled)
         infos = self.client.scheduler_info(n_workers=-1)["workers"]
         free = [
             SPILL * (infos[w]["memory_limit"] or psutil.virtual_memory().total) - used[w]
@@ -236,7 +246,7 @@ class Dask:
 
     def rest(self) -> None:
         """Between stages: let the workers give freed memory back to the system."""
-        with suppress(OSError, CommClosedError):  # a worker that just died has nothing to give
+        with suppress(*LOST):  # whoever just died has nothing to give; the next pass will tell
             self.client.run(_settled)
 
     def drop(self) -> None:

@@ -1,6 +1,9 @@
 """A job from images to results, and what it publishes."""
 
 import json
+import shutil
+import subprocess
+import sys
 from hashlib import sha256
 
 import numpy as np
@@ -10,10 +13,12 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
 from dclust.collection.reading import Collection
+from dclust.collection.thumbnails import encode_png
 from dclust.errors import CollectionError, DataError, FootprintError, RunnerError, SpecError
-from dclust.ingest import ingest
+from dclust.ingest import Settings, ingest
 from dclust.jobs import resume, run
 from dclust.jobs.assigning import assign
+from dclust.jobs.folder import RunFolder
 from tests.jobs.conftest import everything, job, labels, same
 
 
@@ -61,7 +66,8 @@ def test_reads_are_counted_and_stay_below_the_plan(undisturbed):
     assert metrics["clusterings"]["kmeans"]["passes"] == 8
     fitted = metrics["reads"]["fit-kmeans"] + metrics["reads"]["label-kmeans"]
     assert fitted == 8 + 2  # the first look, eight passes, the labels
-    total = sum(v for k, v in metrics["reads"].items() if k.split("-")[0] in ("fit", "label"))
+    steps = ("fit", "label", "measure")
+    total = sum(v for k, v in metrics["reads"].items() if k.split("-")[0] in steps)
     assert total <= metrics["plan"]["most_reads"]
 
 
@@ -166,3 +172,41 @@ def test_rows_that_repeat_cannot_make_more_clusters_than_there_are(tmp_path):
         run(job(**spec, cluster=[{"kmeans": {"n_clusters": 5}}]), tmp_path / "run")
     run(job(**spec, cluster=[{"kmeans": {"n_clusters": 3}}]), tmp_path / "fine")
     assert len(np.unique(labels(tmp_path / "fine"))) == 3
+
+
+def test_a_model_of_arrays_labels_image_files(undisturbed, tmp_path):
+    """The digits a run learned as an array, given as PNG files, get the labels they had."""
+    collection = Collection(undisturbed / "collection.zarr")
+    images = collection.read("images", 0, 50)
+    (tmp_path / "files").mkdir()
+    for row, image in enumerate(images):
+        (tmp_path / "files" / f"{row:03d}.png").write_bytes(encode_png(image))
+    made = assign(undisturbed, str(tmp_path / "files"), tmp_path / "out")
+    table = pq.read_table(made / "labels.parquet").to_pandas().sort_values("source")
+    np.testing.assert_array_equal(table.cluster, labels(undisturbed)[:50])
+
+
+def test_a_run_goes_on_from_any_folder_and_only_on_its_own_collection(tmp_path, monkeypatch):
+    """Relative paths are kept from the root; a collection made anew since is refused."""
+    monkeypatch.chdir(tmp_path)
+    run(job(collection="digits.zarr"), "one")
+    shutil.rmtree(tmp_path / "one" / "results")
+    monkeypatch.chdir("/")
+    assert RunFolder.open(tmp_path / "one").spec.collection == str(tmp_path / "digits.zarr")
+    shutil.rmtree(tmp_path / "digits.zarr")
+    ingest("sklearn:digits", tmp_path / "digits.zarr", Settings(seed=1))
+    with pytest.raises(CollectionError, match="seed was"):
+        resume(tmp_path / "one")
+
+
+def test_the_readmes_python_runs_as_a_file(tmp_path, request):
+    """The ten lines of the README, saved as a script, do what they say."""
+    root = request.config.rootpath
+    text = (root / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    (tmp_path / "script.py").write_text(text)
+    (tmp_path / "jobs").symlink_to(root / "jobs")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "script.py"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "runs").glob("quickstart-*/results/report.html"))
