@@ -29,6 +29,7 @@ class Plan:
     rows: int
     groups: int
     columns: int  # of the rows that are clustered
+    guessed: bool  # whether only the learned axes, or the user's own file, will tell
     row_bytes: int
     held: bool
     steps: tuple[tuple[str, str, Footprint], ...]  # name, reads in words, footprint
@@ -54,8 +55,8 @@ class Plan:
         where = "held in memory between passes" if self.held else "read anew in each pass"
         head = (
             f"{self.rows:,} rows in {self.groups:,} row group{'s' * (self.groups != 1)}; "
-            f"{self.columns:,} columns to cluster, {bytes_in_words(self.rows * self.row_bytes)}, "
-            f"{where}"
+            f"{'some ' * self.guessed}{self.columns:,} columns to cluster, "
+            f"{bytes_in_words(self.rows * self.row_bytes)}, {where}"
         )
         body = [
             f"  {name}: {reads}; at most {f.peak / MiB:,.0f} MiB per worker"
@@ -112,6 +113,7 @@ def plan_job(spec: Spec, collection: Collection, room: Room) -> Plan:
         collection.rows,
         collection.layout.groups,
         width,
+        spec.features.from_ is not None or (spec.reduce is not None and wanted < 1),
         width * kind,
         held_all,
         tuple(steps),
