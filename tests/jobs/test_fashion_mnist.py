@@ -81,7 +81,7 @@ def test_the_same_seed_gives_the_same_answer_from_defaults(fashion):
         ours.append(scores(truth, seen.labels.in_order()))
         them = TheirKMeans(10, random_state=seed).fit(z)
         theirs.append(scores(truth, them.labels_))
-        assert np.isclose(seen.moments.inertia(model.grid), them.inertia_, rtol=1e-3)
+        assert np.isclose(seen.moments.inertia(model.grid), them.inertia_, rtol=1e-6)
     assert np.abs(np.median(ours, 0) - np.median(theirs, 0)).max() <= 2
 
 
