@@ -1,6 +1,7 @@
 """What the estimators share: any kind of rows becomes a source, and a runner is found for it."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, cast
 
@@ -82,10 +83,8 @@ class Passes(BaseEstimator):  # type: ignore[misc]
         if self.runner is not None:
             return self.runner
         if is_dask(X) or isinstance(X, Collection):
-            try:
+            with suppress(ValueError):  # no client: this process does it
                 return Dask(cast(Client, get_client()))
-            except ValueError:
-                pass  # no client: this process does it
         return Threads()
 
     def _rows(self, X: Any) -> np.ndarray:

@@ -138,12 +138,12 @@ class Given:
 
 
 def write_features(
-    collection: Collection, make: Pixels | HogColour, root: Path, runner: Runner, again: bool
+    collection: Collection, make: Pixels | HogColour, root: Path, runner: Runner
 ) -> Collection:
     """Compute rows for all images of a collection, on workers, into a collection of their own."""
     layout = layout_of(collection, (make.columns,), make.dtype)
     source = column_source(collection, "images", chunk_rows=layout.group_rows)
-    each(runner, Write(str(root), layout, make), source.chunks, again)
+    each(runner, Write(str(root), layout, make), source.chunks, again=False)
     return sealed_rows(root, layout, collection)
 
 
@@ -183,9 +183,7 @@ class Join:
         return {"features/rows": rows}, None
 
 
-def join_features(
-    collection: Collection, given: Given, root: Path, runner: Runner, again: bool
-) -> Collection:
+def join_features(collection: Collection, given: Given, root: Path, runner: Runner) -> Collection:
     """Bring a user's features into the order of a collection.
 
     A .npy file is joined by row: its i-th row belongs to the i-th image of the source. A
@@ -216,7 +214,7 @@ def join_features(
     layout = layout_of(collection, flat.shape, kind)
     source = column_source(collection, "valid", chunk_rows=layout.group_rows)
     join = Join(flat, str(path), at, kind)
-    each(runner, Write(str(root), layout, join), source.chunks, again)
+    each(runner, Write(str(root), layout, join), source.chunks, again=False)
     spare.unlink(missing_ok=True)
     return sealed_rows(root, layout, collection)
 

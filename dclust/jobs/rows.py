@@ -71,7 +71,7 @@ def features_of(spec: FeaturesPart, collection: Collection, work: Path, runner: 
                 f"{'the columns ' + ', '.join(own) if own else 'no feature columns'}."
             )
         given = Given(spec.from_, spec.column, spec.name)
-        made = _once(root, lambda: join_features(collection, given, root, runner, again=False))
+        made = _once(root, lambda: join_features(collection, given, root, runner))
         return Rows(made, ROWS, f"features from {Path(spec.from_).name}")
     if shape is None:
         if spec.hog_colour:
@@ -79,14 +79,14 @@ def features_of(spec: FeaturesPart, collection: Collection, work: Path, runner: 
         return Rows(collection, ROWS, "the rows as they are")
     if spec.hog_colour:
         hog = HogColour(shape)
-        made = _once(root, lambda: write_features(collection, hog, root, runner, again=False))
+        made = _once(root, lambda: write_features(collection, hog, root, runner))
         return Rows(made, ROWS, f"oriented gradients and colours, {hog.columns:,} columns")
     pixels = Pixels(shape, spec.pixels.side if spec.pixels else 32)
     height, width = -(-shape[0] // pixels.factor), -(-shape[1] // pixels.factor)
     about = f"pixels {height}x{width}"
     if pixels.factor == 1:
         return Rows(collection, "images", about)
-    made = _once(root, lambda: write_features(collection, pixels, root, runner, again=False))
+    made = _once(root, lambda: write_features(collection, pixels, root, runner))
     return Rows(made, ROWS, about)
 
 

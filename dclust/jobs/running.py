@@ -1,6 +1,5 @@
 """Run a job, or go on with one: ingest, features, reduce, cluster, measure, publish."""
 
-import math
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -148,29 +147,22 @@ class Attempt:
 
     def _rows(self, collection: Collection) -> Rows:
         """The rows to cluster, written where they are not those of the collection."""
-        work, found = self.folder.work, {}
+        work = self.folder.work
 
-        def features() -> dict[str, Any]:
-            found["rows"] = features_of(self.spec.features, collection, work, self.runner)
-            return {"about": found["rows"].about}
+        def features() -> Rows:
+            return features_of(self.spec.features, collection, work, self.runner)
 
-        self._step("features", features)
-        rows = found.get("rows") or features_of(self.spec.features, collection, work, self.runner)
+        def less() -> Rows:
+            axes = learn_axes(self.spec, rows, self.folder.path, self.runner)
+            return reduced(axes, rows, work, self.runner)
+
+        # What a step has written is opened by the second call, not made again.
+        self._step("features", lambda: {"about": features().about})
+        rows = features()
         if self.spec.reduce is None:
             return rows
-        less: dict[str, Rows] = {}
-
-        def reduce() -> dict[str, Any]:
-            axes = learn_axes(self.spec, rows, self.folder.path, self.runner)
-            self.folder.events.tell("model", {"score": axes.score, "step": 1})
-            less["rows"] = reduced(axes, rows, work, self.runner)
-            return {"columns": len(axes.components), "share": axes.score}
-
-        self._step("reduce", reduce)
-        if "rows" in less:
-            return less["rows"]
-        axes = learn_axes(self.spec, rows, self.folder.path, self.runner)
-        return reduced(axes, rows, work, self.runner)
+        self._step("reduce", lambda: {"about": less().about})
+        return less()
 
     def _publish(self, rows: Rows, collection: Collection, plan: Plan) -> Path:
         self.folder.events.stage = "publish"
@@ -202,9 +194,7 @@ class Attempt:
     def _reads(self, reads: dict[str, float], plan: Plan) -> str:
         """What the plan promised, and what was read."""
         made = sum(v for n, v in reads.items() if n.split("-")[0] in ("fit", "label", "measure"))
-        most = plan.reads
-        limit = "" if math.isinf(most) else f", at most {most:,.0f} planned"
-        return f"{made:,.1f} reads of the rows{limit}"
+        return f"{made:,.1f} reads of the rows, at most {plan.reads:,.0f} planned"
 
 
 def _unchanged(found: Collection, mark: str, spec: Spec) -> None:

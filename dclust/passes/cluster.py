@@ -26,7 +26,7 @@ CONNECT = 30.0  # seconds to wait for a scheduler, then for a first worker
 
 # What every worker's environment needs before its process starts (deploy/worker.env says the
 # same for workers started by hand). The nanny's own MALLOC_TRIM_THRESHOLD_ of 64 KiB makes
-# every NumPy temporary fault its pages in again: 2.3 times slower passes.
+# every NumPy temporary fault its pages in again.
 WORKER_ENV = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -34,7 +34,7 @@ WORKER_ENV = {
     "NUMBA_NUM_THREADS": "1",
     "MALLOC_TRIM_THRESHOLD_": "268435456",
     "MALLOC_MMAP_THRESHOLD_": "268435456",
-    # Zarr decodes in threads; an arena for each of them keeps 100 MiB of freed chunks.
+    # Zarr decodes in threads; an arena for each of them keeps 75 MiB of freed chunks.
     "MALLOC_ARENA_MAX": "2",
     "ZARR_ASYNC__CONCURRENCY": "4",
 }
@@ -124,7 +124,7 @@ def _client(where: str, workers: int | None, memory: str | None, spill: Path) ->
     if where == "local":
         if memory and parse_bytes(memory) < SMALLEST:
             raise FootprintError(
-                f"memory: {memory} is too small: an empty worker holds some 350 MiB per worker. "
+                f"memory: {memory} is too small: an empty worker holds some 370 MiB. "
                 f"Give workers at least {SMALLEST // 2**20} MiB."
             )
         cluster = LocalCluster(

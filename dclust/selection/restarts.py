@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from dclust.algorithms.seeding import (
 )
 from dclust.errors import DataError
 from dclust.kernels.nearest import nearest_center
-from dclust.passes.loop import fit, ignore
+from dclust.passes.loop import fit
 from dclust.passes.runner import Runner
 from dclust.passes.sources import Source
 from dclust.summaries.grid import Grid
@@ -99,13 +98,12 @@ def best_lloyd(
     n_init: int,
     max_iter: int,
     tol: float,
-    watch: Callable[[Any], None] = ignore,
 ) -> Centers:
     """The fit of least inertia in its last pass among `n_init` starts; the first among equals."""
     best: Centers | None = None
     for _ in range(n_init):
         algorithm = lloyd_from(start, source, runner, max_iter, tol)
-        found: Centers = fit(algorithm, source, runner, watch=watch)
+        found: Centers = fit(algorithm, source, runner)
         if best is None or found.inertia < best.inertia:
             best = found
     assert best is not None

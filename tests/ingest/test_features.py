@@ -100,7 +100,7 @@ def made(photos, tmp_path_factory):
 def test_features_of_a_collection_stand_row_by_row(made, tmp_path, kind):
     """Holes stay holes, every other row is that of its image; on any runner the same digest."""
     make = kind((64, 64, 3))
-    found = write_features(made, make, tmp_path / "f.zarr", Serial(), again=False)
+    found = write_features(made, make, tmp_path / "f.zarr", Serial())
     valid = made.valid(0, made.rows)
     rows = found.read("features/rows", 0, made.rows)
     assert np.array_equal(found.valid(0, made.rows), valid)
@@ -109,13 +109,13 @@ def test_features_of_a_collection_stand_row_by_row(made, tmp_path, kind):
     images = made.read("images", 0, made.rows)
     assert np.array_equal(rows[valid], rows_of(make, images[valid]))
     assert found.verify() == []
-    again = write_features(made, make, tmp_path / "f.zarr", Serial(), again=False)
-    other = write_features(made, make, tmp_path / "g.zarr", Threads(2), again=True)
+    again = write_features(made, make, tmp_path / "f.zarr", Serial())
+    other = write_features(made, make, tmp_path / "g.zarr", Threads(2))
     assert found.digest == again.digest == other.digest
     (found.layout.shard(found.path, "valid", 0)).unlink()
     with pytest.raises(DamageError):
         Collection(found.path)
-    mended = write_features(made, make, tmp_path / "f.zarr", Serial(), again=False)
+    mended = write_features(made, make, tmp_path / "f.zarr", Serial())
     assert mended.digest == found.digest
 
 
@@ -125,7 +125,7 @@ def test_groups_of_features_fit_whatever_the_images_are(tmp_path):
     assert (digits.layout.groups, digits.layout.group_rows) == (1, 16384)
     for make in (HogColour((8, 8, 1)), Pixels((8, 8, 1), 4)):
         root = tmp_path / type(make).__name__
-        found = write_features(digits, make, root, Threads(2), again=True)
+        found = write_features(digits, make, root, Threads(2))
         assert found.read("features/rows", 0, 1797).shape == (1797, make.columns)
         assert found.layout.group_rows <= digits.layout.group_rows
         Collection(found.path)
@@ -141,20 +141,18 @@ def test_a_group_of_holes_has_features_of_none(tmp_path):
     made = ingest(str(tmp_path / "photos"), tmp_path / "c.zarr", settings)
     for make in (Pixels((64, 64, 3)), HogColour((64, 64, 3))):
         root = tmp_path / type(make).__name__
-        found = write_features(made, make, root, Serial(), again=True)
+        found = write_features(made, make, root, Serial())
         assert found.valid(0, 130).tolist() == [False] * 64 + [True] * 66
     none = column_source(made, "images").chunks[0].read_rows(np.arange(64))  # as a mini-batch might
     assert none.x.shape == (0, 64 * 64 * 3)
     np.save(tmp_path / "mine.npy", RNG.standard_normal((130, 4)))
-    found = join_features(
-        made, Given(str(tmp_path / "mine.npy")), tmp_path / "j.zarr", Serial(), True
-    )
+    found = join_features(made, Given(str(tmp_path / "mine.npy")), tmp_path / "j.zarr", Serial())
     assert found.valid_rows == 66
 
 
 def joined(collection, given, root, **options):
     """The rows that a user's file gives to a collection."""
-    found = join_features(collection, Given(str(given), **options), root, Serial(), again=True)
+    found = join_features(collection, Given(str(given), **options), root, Serial())
     assert found.verify() == []
     assert not root.with_name(root.name + ".npy").exists()
     return found.read("features/rows", 0, found.rows), found.valid(0, found.rows)
@@ -215,7 +213,7 @@ def test_features_that_do_not_join_are_refused_with_counts(made, tmp_path):
         elif content is not None:
             path.write_bytes(content)
         with pytest.raises(DclustError) as told:
-            join_features(made, Given(str(path), **options), tmp_path / "f.zarr", Serial(), True)
+            join_features(made, Given(str(path), **options), tmp_path / "f.zarr", Serial())
         assert isinstance(told.value, SpecError | SourceError)
         return str(told.value)
 

@@ -153,7 +153,7 @@ def test_a_users_own_features_are_clustered(tmp_path):
         ({"features": {"from": "none.npy"}}, SpecError, "no such file"),
         ({"where": "nowhere"}, SpecError, "scheduler file"),
         ({"where": "tcp://127.0.0.1:9"}, RunnerError, "no Dask scheduler"),
-        ({"where": "local", "workers": 1, "memory": "150MiB"}, FootprintError, "MiB per worker"),
+        ({"where": "local", "workers": 1, "memory": "150MiB"}, FootprintError, "at least 512 MiB"),
     ],
 )
 def test_what_cannot_work_is_refused_with_what_to_do(tmp_path, monkeypatch, changes, kind, words):
