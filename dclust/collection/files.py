@@ -1,9 +1,14 @@
-"""Files that are either wholly there or not there at all: write aside, fsync, rename."""
+"""Files that are either wholly there or not there at all, on a disk or in a bucket.
+
+On a disk: write aside, fsync, rename. In a bucket an object appears whole or not at all, and one
+that must be new is put on the condition that there is none (`If-None-Match: *`).
+"""
 
 import fcntl
 import json
 import os
 import shutil
+import tempfile
 import uuid
 import zlib
 from collections.abc import Iterator
@@ -11,9 +16,37 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dclust.errors import CollectionError
+from upath import UPath
+
+from dclust.errors import CollectionError, SpecError
 
 ASIDE = ".aside-"
+REMOTE = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory"})
+WEB = frozenset({"http", "https"})
+Location = Path | UPath  # of a disk | of a bucket
+
+
+def located(name: str | Path | UPath) -> Location:
+    """Where a name points: a path, or a URL of an object store.
+
+    Raises
+    ------
+    SpecError
+        The URL is chained, or of a protocol that is never read from.
+    """
+    text = str(name)
+    if "://" not in text:
+        return Path(text).expanduser().absolute()
+    protocol = text.partition("://")[0].lower()
+    if "::" in text or protocol not in REMOTE | WEB:
+        raise SpecError(
+            f"{text}: {'chained URLs are' if '::' in text else f'{protocol}:// is'} not read. "
+            f"Use a path, or a URL of {', '.join(sorted(REMOTE))}."
+        )
+    if protocol in WEB:  # a redirect could lead to a host that nobody has allowed
+        return UPath(text, allow_redirects=False)
+    # Listings that were kept would hide what other processes have written since.
+    return UPath(text.rstrip("/"), use_listings_cache=False)
 
 
 def sync_file(path: Path) -> None:
@@ -25,15 +58,29 @@ def sync_file(path: Path) -> None:
         os.close(handle)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, so that their names survive a power cut."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync_file(folder.parent)
+
+
 def aside(path: Path) -> Path:
     """A name beside `path` that nobody else uses."""
     return path.with_name(f"{ASIDE}{uuid.uuid4().hex[:12]}-{path.name}")
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def whole(path: Location) -> Iterator[Path]:
     """Where to write a file: it gets its name, durably, if the block ends well, else it goes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if not isinstance(path, Path):
+        with tempfile.TemporaryDirectory(prefix="dclust-") as folder:
+            made = Path(folder) / "object"
+            yield made
+            path.fs.put_file(str(made), path.path)
+        return
+    make_folder(path.parent)
     made = aside(path)
     try:
         yield made
@@ -45,19 +92,56 @@ def whole(path: Path) -> Iterator[Path]:
         raise
 
 
-def write_file(path: Path, data: bytes) -> None:
+def write_file(path: Location, data: bytes) -> None:
     """Write a file whole or not at all."""
+    if not isinstance(path, Path):
+        path.fs.pipe_file(path.path, data)
+        return
     with whole(path) as made:
         made.write_bytes(data)
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON whole or not at all; NaN is refused, for JSON has none."""
+def write_new(path: Location, data: bytes) -> bool:
+    """Write a file whole, unless there is one of that name; whether it was written."""
+    if not isinstance(path, Path):
+        try:
+            path.fs.pipe_file(path.path, data, mode="create")
+        except FileExistsError:
+            return False
+        return True
+    make_folder(path.parent)
+    made = aside(path)
+    try:
+        made.write_bytes(data)
+        sync_file(made)
+        os.link(made, path)  # unlike a rename it never replaces
+        sync_file(path.parent)
+    except FileExistsError:
+        return False
+    finally:
+        made.unlink(missing_ok=True)
+    return True
+
+
+def leave_mark(path: Location) -> None:
+    """Make an empty file for whoever comes after us; it need not outlast a power cut."""
+    if isinstance(path, Path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+
+
+def as_json(content: Any) -> bytes:
+    """JSON as we write it; NaN is refused, for JSON has none."""
     text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
-    write_file(path, text.encode("utf-8", "surrogateescape") + b"\n")
+    return text.encode("utf-8", "surrogateescape") + b"\n"
 
 
-def read_json(path: Path, what: str, advice: str) -> Any:
+def write_json(path: Location, content: Any) -> None:
+    """Write JSON whole or not at all."""
+    write_file(path, as_json(content))
+
+
+def read_json(path: Location, what: str, advice: str) -> Any:
     """Read JSON we wrote, or say what is wrong with `what` and what to do."""
     try:
         return json.loads(path.read_bytes().decode("utf-8", "surrogateescape"))
@@ -67,13 +151,21 @@ def read_json(path: Path, what: str, advice: str) -> Any:
         raise CollectionError(f"{path} of {what} is damaged: {fault}. {advice}") from fault
 
 
-def checksum(path: Path) -> tuple[int, int]:
+def checksum(path: Location) -> tuple[int, int]:
     """Size and CRC-32 of a file."""
     crc, size = 0, 0
     with path.open("rb") as file:
         while part := file.read(1 << 20):
             crc, size = zlib.crc32(part, crc), size + len(part)
     return size, crc
+
+
+def size_of(path: Location) -> int | None:
+    """Bytes of a file; None where there is none."""
+    try:
+        return int(path.stat().st_size)
+    except FileNotFoundError:
+        return None
 
 
 def publish(made: Path, path: Path) -> None:
@@ -95,8 +187,10 @@ def publish(made: Path, path: Path) -> None:
     sync_file(path.parent)
 
 
-def clear_asides(folder: Path) -> None:
-    """Remove what writers that were killed left half-written."""
+def clear_asides(folder: Location) -> None:
+    """Remove what writers that were killed left half-written; a bucket keeps no such thing."""
+    if not isinstance(folder, Path):
+        return
     for left in [*folder.rglob(f"{ASIDE}*"), *folder.rglob("*.partial")]:
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
@@ -104,9 +198,24 @@ def clear_asides(folder: Path) -> None:
             left.unlink(missing_ok=True)
 
 
+def remove_tree(folder: Location) -> None:
+    """Remove a folder and all below it, as far as possible."""
+    if isinstance(folder, Path):
+        shutil.rmtree(folder, ignore_errors=True)
+    elif folder.exists():
+        folder.fs.rm(folder.path, recursive=True)
+
+
 @contextmanager
-def locked(folder: Path, doing: str) -> Iterator[None]:
-    """Hold a folder for one writer; the lock goes with the process, however it ends."""
+def locked(folder: Location, doing: str) -> Iterator[None]:
+    """Hold a folder for one writer; the lock goes with the process, however it ends.
+
+    A bucket has no such locks and needs none: plans and commits are put only where there are
+    none, and two who write by one plan write the same bytes.
+    """
+    if not isinstance(folder, Path):
+        yield
+        return
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:

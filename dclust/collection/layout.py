@@ -6,10 +6,11 @@ of every column. Its size is a power of two of rows, at most 32 MiB uncompressed
 
 from dataclasses import asdict, dataclass
 from math import gcd, prod
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+
+from dclust.collection.files import Location
 
 GROUP_BYTES = 32 * 2**20
 CHUNK_BYTES = 2**20
@@ -48,10 +49,13 @@ class Layout:
     columns: tuple[Column, ...]
 
     @classmethod
-    def of(cls, rows: int, columns: tuple[Column, ...]) -> Self:
-        """Cut `rows` into some sixteen groups, where that makes them 1 to 32 MiB large."""
+    def of(cls, rows: int, columns: tuple[Column, ...], expected: int = 0) -> Self:
+        """Cut `rows` into some sixteen groups, where that makes them 1 to 32 MiB large.
+
+        Where more rows are expected, by and by, groups are as large as those would have them.
+        """
         row = max(c.row_bytes for c in columns)
-        size = min(max(rows * row // 16, CHUNK_BYTES), GROUP_BYTES)
+        size = min(max(max(rows, expected) * row // 16, CHUNK_BYTES), GROUP_BYTES)
         return cls(rows, _power_below(size // row), columns)
 
     @property
@@ -68,7 +72,7 @@ class Layout:
         """The column of that name; KeyError if there is none."""
         return {c.name: c for c in self.columns}[name]
 
-    def shard(self, root: Path, name: str, group: int) -> Path:
+    def shard(self, root: Location, name: str, group: int) -> Location:
         """The file that holds a column's rows of one group."""
         tail = ["0"] * len(self.column(name).shape)
         return root.joinpath(*name.split("/"), "c", str(group), *tail)

@@ -1,41 +1,64 @@
 """Reading a collection: only what is sealed, and never damaged data in silence."""
 
+import json
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import zarr
 
-from dclust.collection.files import checksum, read_json
+from dclust.collection.files import Location, checksum, located, read_json, size_of
 from dclust.collection.layout import Layout
-from dclust.collection.writing import FORMAT, SEAL, digest_of
+from dclust.collection.writing import (
+    FORMAT,
+    SEAL,
+    digest_of,
+    kind_of,
+    parquet,
+    sizes_below,
+    snapshot_path,
+)
 from dclust.errors import CollectionError, DamageError, listed
 
 MEND = "Restore it from a copy or make it again."
+ROWS, OTHERS = "rows.parquet", "others.parquet"  # folders with a part for each generation
 
 
 class Collection:
     """A sealed collection: its columns by row range, its table of rows, its facts.
 
-    Opening looks at the size of every shard; only `verify` goes without, for it tells all.
+    Opening looks at the size of every shard; only `verify` goes without, for it tells all. A
+    collection that has grown can be opened as it was: `digest` says in which state.
     """
 
-    def __init__(self, path: str | Path, look: bool = True) -> None:
-        self.path = Path(path).absolute()
+    def __init__(
+        self, path: str | Path | Location, look: bool = True, digest: str | None = None
+    ) -> None:
+        self.path = located(path)
         if not self.path.is_dir():
             raise CollectionError(
                 f"there is no collection at {self.path}. Make one: `dclust ingest SOURCE {path}`."
             )
         advice = f"Finish it: `dclust ingest --resume SOURCE {path}`."
         found = read_json(self.path / SEAL, f"the collection {path}", advice)
+        if digest and isinstance(found, dict) and found.get("digest") != digest:
+            before = snapshot_path(self.path, digest)
+            if size_of(before) is None:
+                raise CollectionError(
+                    f"{path} is not, and never was, in the state that is asked for: it was made "
+                    "anew since. Start again."
+                )
+            found = read_json(before, f"the collection {path}", MEND)
         self.seal: dict[str, Any] = found if isinstance(found, dict) else {}
-        if isinstance(version := self.seal.get("format"), int) and version > FORMAT:
+        if isinstance(version := self.seal.get("format"), int) and version != FORMAT:
+            todo = (
+                "Update dclust: `pip install -U dclust`." if version > FORMAT else "Ingest again."
+            )
             raise CollectionError(
-                f"{path} has format {version}, this dclust reads up to {FORMAT}. "
-                "Update dclust: `pip install -U dclust`."
+                f"{path} has format {version}, this dclust reads {FORMAT}. {todo}"
             )
         body = {name: value for name, value in self.seal.items() if name != "digest"}
         self.digest: str = self.seal.get("digest", "")
@@ -43,11 +66,15 @@ class Collection:
             raise DamageError(f"{SEAL} of {path} is not what dclust wrote there. {MEND}")
         self.layout = Layout.from_json(self.seal)
         self.rows = self.layout.rows
+        self.items: int = self.seal.get("items", self.rows)  # without the padding of appends
         self.order: str = self.seal.get("order", "source")
         self.classes: list[str] | None = self.seal.get("classes")
         self.valid_rows: int = self.seal.get("valid_rows", self.rows)
         self._arrays: dict[str, Any] = {}
-        faults = [f for g in range(self.layout.groups) for f in self._missing(g)] if look else []
+        faults: list[str] = []
+        if look:
+            size = sizes_below(self.path)
+            faults = [f for g in range(self.layout.groups) for f in self._missing(g, size)]
         if faults:
             more = f"{len(faults):,} faults, all listed by `dclust verify {path}`. {MEND}"
             raise DamageError(listed([*faults[:20], more]))
@@ -57,30 +84,45 @@ class Collection:
         """Names of the arrays."""
         return tuple(c.name for c in self.layout.columns)
 
-    def _missing(self, group: int) -> list[str]:
+    def _missing(self, group: int, size: Callable[[Location], int | None] = size_of) -> list[str]:
         """What a look at the file sizes of one group shows to be wrong."""
         faults = []
-        for name, (size, _) in self.seal["shards"][group].items():
-            shard = self.layout.shard(self.path, name, group)
-            found = shard.stat().st_size if shard.exists() else None
-            if found != size:
-                what = "is missing" if found is None else f"has {found} bytes of {size}"
+        for name, (length, _) in self.seal["shards"][group].items():
+            found = size(self.layout.shard(self.path, name, group))
+            if found != length:
+                what = "is missing" if found is None else f"has {found} bytes of {length}"
                 faults.append(f"row group {group} of {self.path.name}: shard {name} {what}")
         return faults
 
     def _changed(self, name: str) -> list[str]:
         """What is wrong with a file that is no shard."""
         path = self.path / name
-        if path.exists() and list(checksum(path)) == self.seal["files"][name]:
+        if size_of(path) is not None and list(checksum(path)) == self.seal["files"][name]:
             return []
         return [f"{name} of {self.path.name} is missing or fails its checksum"]
+
+    def _disguised(self, column: str) -> list[str]:
+        """What is wrong with the metadata of an array, which may have more rows by now."""
+        path = self.path / column / "zarr.json"
+        try:
+            found = json.loads(path.read_bytes())
+        except (OSError, ValueError):
+            found = None
+        if isinstance(found, dict) and isinstance(shape := found.get("shape"), list):
+            same = digest_of(kind_of(found)) == self.seal["arrays"][column]
+            if same and shape[0] >= self.rows:
+                return []
+        return [f"{column}/zarr.json of {self.path.name} is missing or not what was written"]
 
     def _array(self, column: str) -> Any:
         """The Zarr array of a column; whether its metadata are whole is asked once."""
         if column not in self._arrays:
-            if faults := self._changed(f"{column}/zarr.json"):
+            if faults := self._disguised(column):
                 raise DamageError(f"{faults[0]}. {MEND}")
-            self._arrays[column] = zarr.open_array(self.path / column, mode="r", zarr_format=3)
+            place = self.path / column
+            self._arrays[column] = zarr.open_array(
+                place if isinstance(place, Path) else str(place), mode="r", zarr_format=3
+            )
         return self._arrays[column]
 
     def read(self, column: str, start: int, stop: int) -> np.ndarray:
@@ -126,11 +168,38 @@ class Collection:
             out[mine] = part[rows[mine] - start]
         return out
 
+    def _parts(self, folder: str) -> list[str]:
+        """The sealed parts of a table, one for each generation."""
+        return sorted(name for name in self.seal["files"] if name.startswith(folder + "/"))
+
+    def _read_parts(self, names: list[str], columns: list[str] | None = None) -> pa.Table:
+        if faults := [f for name in names for f in self._changed(name)]:
+            raise DamageError(f"{listed(faults)}. {MEND}")
+        tables = []
+        for name in names:
+            with parquet(self.path / name) as file:
+                tables.append(file.read(columns))
+        return pa.concat_tables(tables)
+
     def table(self, columns: list[str] | None = None) -> pa.Table:
-        """The table of rows (rows.parquet)."""
-        if faults := self._changed("rows.parquet"):
-            raise DamageError(f"{faults[0]}. {MEND}")
-        return pq.read_table(self.path / "rows.parquet", columns=columns)
+        """The table of rows, one line for each row: holes and padding too."""
+        return self._read_parts(self._parts(ROWS), columns)
+
+    def batches(self, columns: list[str], size: int = 65_536) -> Iterator[pa.RecordBatch]:
+        """The table of rows, some at a time."""
+        for name in self._parts(ROWS):
+            with parquet(self.path / name) as file:
+                yield from file.iter_batches(size, columns=columns)
+
+    def duplicates(self) -> pa.Table:
+        """Rows whose bytes are equal: group, row and source of each, by group and row."""
+        return self._read_parts([self.seal["duplicates"]])
+
+    def others(self) -> pa.Table:
+        """What else the sources held, and why it is no image: source and why."""
+        if names := self._parts(OTHERS):
+            return self._read_parts(names)
+        return pa.table({"source": pa.array([], pa.string()), "why": pa.array([], pa.string())})
 
     def verify(self) -> list[str]:
         """Every fault that reading all bytes can find, by row group; empty when all is well."""
@@ -145,19 +214,22 @@ class Collection:
                     faults.append(
                         f"row group {group} of {self.path.name}: shard {name} fails its checksum"
                     )
+        faults += [f for name in self.columns for f in self._disguised(name)]
         return faults + [f for name in self.seal["files"] for f in self._changed(name)]
+
+    def _repr_html_(self) -> str:
+        from dclust.collection.looking import collection_html
+
+        return collection_html(self)
 
 
 @lru_cache(maxsize=32)
 def opened(path: str, digest: str) -> Collection:
-    """The collection at `path` with this very digest, opened once per process."""
-    found = Collection(path)
-    if found.digest != digest:
-        raise CollectionError(f"{path} was changed while it was being read. Start again.")
-    return found
+    """The collection at `path` in the state of this digest, opened once per process."""
+    return Collection(path, digest=digest)
 
 
-def verify(path: str | Path) -> list[str]:
+def verify(path: str | Path | Location) -> list[str]:
     """All damage of a collection, one line each, even where it cannot be opened."""
     try:
         return Collection(path, look=False).verify()

@@ -1,11 +1,14 @@
 """Writing a collection: create, write whole row groups with their commits, seal.
 
 A group is committed once its shards are on disk, synced and recorded with size and
-CRC. Writing a group again is harmless. Without the seal nobody reads any of it.
+CRC; a commit is only ever put where there is none. Without the seal nobody reads any of it.
 """
 
 import hashlib
 import json
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,66 +18,129 @@ import pyarrow.parquet as pq
 import zarr
 from zarr.codecs import ZstdCodec
 
-from dclust.collection.files import checksum, read_json, sync_file, whole, write_json
+from dclust.collection.files import (
+    Location,
+    as_json,
+    checksum,
+    read_json,
+    size_of,
+    whole,
+    write_file,
+    write_new,
+)
 from dclust.collection.layout import Column, Layout
 from dclust.errors import CollectionError
 
-FORMAT = 1
+FORMAT = 2
 SEAL = "collection.json"
 VALID = Column("valid", (), "bool")
 
 
-def create(root: Path, layout: Layout) -> None:
+def create(root: Location, layout: Layout) -> None:
     """Make the empty arrays of a collection; arrays stay, a seal goes until all is written."""
-    root.mkdir(parents=True, exist_ok=True)
     (root / SEAL).unlink(missing_ok=True)
-    group = zarr.open_group(root, mode="a", zarr_format=3)
-    for column in layout.columns:
-        shape, shards = (layout.rows, *column.shape), (layout.group_rows, *column.shape)
-        if column.name in group:
-            found = zarr.open_array(root / column.name, mode="r", zarr_format=3)
-            if (found.shape, found.shards, str(found.dtype)) != (shape, shards, column.dtype):
+    grow(root, layout)
+
+
+def grow(root: Location, layout: Layout) -> None:
+    """Write the arrays' metadata for so many rows; whoever reads goes by the seal's count.
+
+    Raises
+    ------
+    CollectionError
+        There are arrays of another kind already.
+    """
+    for name, data in _metadata(layout).items():
+        path = root / name
+        if size_of(path) is not None:
+            found = json.loads(path.read_bytes())
+            if kind_of(found) != kind_of(json.loads(data)):
                 raise CollectionError(
-                    f"{root} holds {column.name} {found.shape} {found.dtype}, not {shape} "
-                    f"{column.dtype}. Remove it and start again."
+                    f"{path} describes another array ({found.get('shape')} "
+                    f"{found.get('data_type')}). Remove {root} and start again."
                 )
-            continue
-        group.create_array(
-            column.name,
-            shape=shape,
-            dtype=column.dtype,
-            chunks=(column.chunk_rows(layout.group_rows), *column.shape),
-            shards=shards,
-            compressors=ZstdCodec(level=1, checksum=True),
-            config={"write_empty_chunks": True},
-        )
+        write_file(path, data)
 
 
-def commit_path(root: Path, group: int) -> Path:
+def _metadata(layout: Layout) -> dict[str, bytes]:
+    """What Zarr says of the groups and arrays of a layout, by the names of its files."""
+    store: dict[str, Any] = {}
+    group = zarr.open_group(store, mode="a", zarr_format=3)
+    for column in layout.columns:
+        _array(group, column.name, column, (layout.rows, *column.shape), layout.group_rows)
+    return {name: data.to_bytes() for name, data in store.items()}
+
+
+def kind_of(metadata: dict[str, Any]) -> dict[str, Any]:
+    """All that a zarr.json says but for the number of rows, which grows."""
+    if shape := metadata.get("shape"):
+        return {**metadata, "shape": shape[1:]}
+    return metadata
+
+
+def digest_of(body: dict[str, Any]) -> str:
+    """The SHA-256 of all that a seal says; with the CRCs in it, of the whole collection."""
+    exact = json.dumps(body, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogateescape")
+    return hashlib.sha256(exact).hexdigest()
+
+
+def _array(group: Any, name: str, column: Column, shape: tuple[int, ...], group_rows: int) -> Any:
+    return group.create_array(
+        name,
+        shape=shape,
+        dtype=column.dtype,
+        chunks=(column.chunk_rows(group_rows), *column.shape),
+        shards=(group_rows, *column.shape),
+        compressors=ZstdCodec(level=1, checksum=True),
+        config={"write_empty_chunks": True},
+    )
+
+
+def _shard(column: Column, group_rows: int, values: np.ndarray) -> bytes:
+    """The bytes of one shard, as Zarr writes it."""
+    store: dict[str, Any] = {}
+    group = zarr.open_group(store, mode="a", zarr_format=3)
+    _array(group, "x", column, values.shape, group_rows)[:] = values
+    data: bytes = store["x/c/" + "/".join("0" * values.ndim)].to_bytes()
+    return data
+
+
+def commit_path(root: Location, group: int) -> Location:
     """Where a group's commit record lies."""
     return root / "commits" / f"{group:06d}.json"
 
 
-def sidecar_path(root: Path, group: int) -> Path:
+def sidecar_path(root: Location, group: int) -> Location:
     """Where a group's part of rows.parquet lies until the seal."""
     return root / "commits" / f"{group:06d}.parquet"
 
 
-def write_table(path: Path, table: pa.Table, group_rows: int | None = None) -> None:
+def write_table(path: Location, table: pa.Table, group_rows: int | None = None) -> None:
     """Write a Parquet file whole or not at all."""
     with whole(path) as made:
         pq.write_table(table, made, compression="zstd", row_group_size=group_rows)
 
 
+@contextmanager
+def parquet(path: Location) -> Iterator[pq.ParquetFile]:
+    """A Parquet file of a disk or a bucket, to be read."""
+    if isinstance(path, Path):
+        with pq.ParquetFile(path) as file:
+            yield file
+    else:
+        with path.open("rb") as remote, pq.ParquetFile(remote) as file:
+            yield file
+
+
 def write_group(
-    root: Path,
+    root: Location,
     layout: Layout,
     group: int,
     values: dict[str, np.ndarray],
     facts: dict[str, Any] | None = None,
     table: pa.Table | None = None,
 ) -> None:
-    """Write one row group of every column and commit it.
+    """Write one row group of every column and commit it; one that is committed stays as it is.
 
     Parameters
     ----------
@@ -85,79 +151,120 @@ def write_group(
     Raises
     ------
     CollectionError
-        It cannot be written; says which group and why.
+        It cannot be written, or somebody else wrote something else; says which group and why.
 
     """
     start, stop = layout.span(group)
     assert set(values) == {c.name for c in layout.columns}
+    if committed(root, layout, group) is not None:
+        return
     try:
         if table is not None:
             write_table(sidecar_path(root, group), table)
         shards = {}
         for name, value in values.items():
             assert len(value) == stop - start, (name, len(value), start, stop)
-            array = zarr.open_array(root / name, mode="r+", zarr_format=3)
-            array.with_config({"write_empty_chunks": True})[start:stop] = value
-            path = layout.shard(root, name, group)
-            sync_file(path)
-            for folder in path.relative_to(root).parents:
-                sync_file(root / folder)
-            shards[name] = list(checksum(path))
+            data = _shard(layout.column(name), layout.group_rows, value)
+            write_file(layout.shard(root, name, group), data)
+            shards[name] = [len(data), zlib.crc32(data)]
         record = {"group": group, "rows": [start, stop], "shards": shards, "facts": facts or {}}
-        write_json(commit_path(root, group), record)
+        path = commit_path(root, group)
+        if not write_new(path, as_json(record)):
+            other = read_json(path, f"row group {group}", "Delete it and resume.")
+            if other["shards"] != shards:
+                path.unlink(missing_ok=True)  # nobody can tell whose shards lie there now
+                raise CollectionError(
+                    f"row group {group} of {root} was written twice at once, and differently. "
+                    "Stop the other writer and resume."
+                )
     except OSError as fault:
+        if isinstance(fault, CollectionError):
+            raise
         raise CollectionError(
             f"row group {group} of {root} cannot be written: {fault}. Mend that and resume."
         ) from fault
 
 
-def committed(root: Path, layout: Layout, group: int) -> dict[str, Any] | None:
+def sizes_below(root: Location) -> Callable[[Location], int | None]:
+    """How to learn the size of any file below root: in a bucket all are listed at once."""
+    if isinstance(root, Path):
+        return size_of
+    listed = root.fs.find(root.path, detail=True)
+    known = {str(name): int(about["size"]) for name, about in listed.items()}
+    return lambda path: known.get(path.path)  # type: ignore[union-attr]
+
+
+def committed(
+    root: Location,
+    layout: Layout,
+    group: int,
+    size: Callable[[Location], int | None] = size_of,
+) -> dict[str, Any] | None:
     """The commit of a group whose shards are all there at their recorded size, or None."""
     path = commit_path(root, group)
-    if not path.exists():
+    if size(path) is None:
         return None
     record: dict[str, Any] = read_json(path, f"row group {group}", "Delete it and resume.")
-    for name, (size, _) in record["shards"].items():
-        shard = layout.shard(root, name, group)
-        if not shard.exists() or shard.stat().st_size != size:
+    for name, (length, _) in record["shards"].items():
+        if size(layout.shard(root, name, group)) != length:
             return None
     return record
 
 
-def commits(root: Path, layout: Layout, advice: str) -> list[dict[str, Any]]:
-    """All commits, or an error that names every group without one."""
-    found = [committed(root, layout, g) for g in range(layout.groups)]
-    missing = [str(g) for g, c in enumerate(found) if c is None]
+def commits(root: Location, layout: Layout, advice: str, first: int = 0) -> list[dict[str, Any]]:
+    """All commits from a group on, or an error that names every group without one."""
+    size = sizes_below(root)
+    found = {g: committed(root, layout, g, size) for g in range(first, layout.groups)}
+    missing = [str(g) for g, c in found.items() if c is None]
     if missing:
         listed = ", ".join(missing[:20]) + (" ..." if len(missing) > 20 else "")
         raise CollectionError(
             f"{len(missing)} of {layout.groups} row groups of {root} are missing: {listed}. "
             f"{advice}"
         )
-    return [c for c in found if c is not None]
+    return [c for c in found.values() if c is not None]
 
 
-def seal(root: Path, layout: Layout, kind: str, about: dict[str, Any], advice: str) -> str:
+def seal(
+    root: Location,
+    layout: Layout,
+    kind: str,
+    about: dict[str, Any],
+    advice: str,
+    before: dict[str, Any] | None = None,
+) -> str:
     """Finish a collection: check all commits, then write the seal. Returns its digest.
 
-    `about` may name further `files` below root, whose size and CRC are then sealed too.
+    Parameters
+    ----------
+    about : what it should say; its `files` below root have their size and CRC sealed too
+    before : the seal of the collection that this one continues; it stays, as a snapshot
     """
-    shards = [c["shards"] for c in commits(root, layout, advice)]
-    names = [*(f"{c.name}/zarr.json" for c in layout.columns), *about.get("files", ())]
+    old: list[Any] = before["shards"] if before else []
+    shards = old + [c["shards"] for c in commits(root, layout, advice, len(old))]
+    sealed = dict(before["files"]) if before else {}
+    for name in about.get("files", ()):
+        sealed[name] = list(checksum(root / name))
+    kinds = {}
+    for column in layout.columns:
+        metadata = json.loads((root / column.name / "zarr.json").read_bytes())
+        kinds[column.name] = digest_of(kind_of(metadata))
     body = {
         "format": FORMAT,
         "kind": kind,
         **layout.as_json(),
         **about,
-        "files": {name: list(checksum(root / name)) for name in names},
+        "files": sealed,
+        "arrays": kinds,
         "shards": shards,
     }
     digest = digest_of(body)
-    write_json(root / SEAL, {**body, "digest": digest})
+    if before:
+        write_file(snapshot_path(root, before["digest"]), as_json(before))
+    write_file(root / SEAL, as_json({**body, "digest": digest}))
     return digest
 
 
-def digest_of(body: dict[str, Any]) -> str:
-    """The SHA-256 of all that a seal says; with the CRCs in it, of the whole collection."""
-    exact = json.dumps(body, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogateescape")
-    return hashlib.sha256(exact).hexdigest()
+def snapshot_path(root: Location, digest: str) -> Location:
+    """Where the seal of an earlier state of a collection lies."""
+    return root / "seals" / f"{digest}.json"

@@ -33,6 +33,7 @@ from dclust.passes.runner import (
     FAN_IN,
     SPILL,
     Picked,
+    See,
     Task,
     Tree,
     bytes_of,
@@ -141,8 +142,8 @@ class Dask:
         self.patience = patience
         self.held: dict[str, Future] = {}
 
-    def fold(self, task: Task, chunks: Sequence[Any]) -> Any:
-        """Do the task on all chunks; the sum of what they say.
+    def fold(self, task: Task, chunks: Sequence[Any], see: See | None = None) -> Any:
+        """Do the task on all chunks; the sum of what they say, each shown to `see` as it comes.
 
         Raises
         ------
@@ -153,7 +154,7 @@ class Dask:
         # A model of many centers is large for a graph, but it is sent once, not per task.
         graph = dask.config.set({"distributed.admin.large-graph-warning-threshold": "1GB"})
         with graph, _told_apart("during a pass"), one_blas_thread():
-            seen, fault = self._fold(task, chunks)
+            seen, fault = self._fold(task, chunks, see)
         if isinstance(fault, GIVEN_UP):
             raise RunnerError(
                 f"the cluster gave up on a task, for its workers died ({fault}). Most often "
@@ -163,7 +164,9 @@ class Dask:
             raise fault
         return seen
 
-    def _fold(self, task: Task, chunks: Sequence[Any]) -> tuple[Any, BaseException | None]:
+    def _fold(
+        self, task: Task, chunks: Sequence[Any], see: See | None
+    ) -> tuple[Any, BaseException | None]:
         """The sum of what the chunks say, or what the first task to fail raised."""
         client, home = self.client, os.getpid()
         sent = client.submit(_same, task, key=f"model-{uuid4().hex}")
@@ -177,16 +180,17 @@ class Dask:
             return future
 
         tree = Tree(lambda group: submit(merge, group))
-        some = self._leaves(chunks)
+        some, leaves, done = self._leaves(chunks), set[str](), 0
         for part, block in some:
             if block is None and len(part) > 1:
-                tree.push(submit(_do_several, sent, part, home))
+                leaf = submit(_do_several, sent, part, home)
             else:
-                tree.push(submit(_do, sent, part[0], block, home))
+                leaf = submit(_do, sent, part[0], block, home)
+            leaves.add(leaf.key)
+            tree.push(leaf)
         root = tree.root()
-        leaves = len(some)
         names = {f.key for f in futures}
-        for done in range(1, len(names) + 1):
+        for _ in range(len(names)):
             try:
                 future = pending.get(timeout=self.patience)
             except Empty:
@@ -198,8 +202,11 @@ class Dask:
                 return None, future.exception().with_traceback(future.traceback())
             if future.status == "cancelled":
                 future.result(timeout=self.patience)
-            if done <= leaves:
-                self.events.tell("chunk", {"done": done, "of": leaves})
+            if future.key in leaves:
+                done += 1
+                if see:
+                    see(future.result(timeout=self.patience))
+                self.events.tell("chunk", {"done": done, "of": len(some)})
         seen = root.result(timeout=self.patience)
         self.events.tell("pass", {"chunks": len(chunks), "bytes": bytes_of(chunks)})
         return seen, None

@@ -23,6 +23,9 @@ class Task(Protocol):
         """Say what one chunk holds. `block` is the chunk in memory, if it is kept there."""
 
 
+See = Callable[[Any], None]
+
+
 @dataclass(frozen=True)
 class Picked:
     """A few rows of a chunk: what a mini-batch reads."""
@@ -125,8 +128,11 @@ class Runner(Protocol):
 
     events: Events
 
-    def fold(self, task: Task, chunks: Sequence[Any]) -> Any:
-        """Do the task on all chunks; the sum of what they say."""
+    def fold(self, task: Task, chunks: Sequence[Any], see: See | None = None) -> Any:
+        """Do the task on all chunks; the sum of what they say.
+
+        `see` is shown each summary as it comes, in any order: for small ones only.
+        """
 
     def hold(self, chunks: Sequence[Chunk], spare: int = 0) -> bool:
         """Keep these chunks in memory between passes if they fit; tells whether they do."""

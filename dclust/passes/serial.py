@@ -5,7 +5,7 @@ from typing import Any
 
 from dclust.passes.blocks import Block, Chunk
 from dclust.passes.events import Events
-from dclust.passes.runner import Task, Tree, bytes_of, one_blas_thread
+from dclust.passes.runner import See, Task, Tree, bytes_of, one_blas_thread
 
 
 class Serial:
@@ -15,12 +15,15 @@ class Serial:
         self.events = events or Events()
         self.held: dict[str, Block] = {}
 
-    def fold(self, task: Task, chunks: Sequence[Any]) -> Any:
+    def fold(self, task: Task, chunks: Sequence[Any], see: See | None = None) -> Any:
         """Do the task on all chunks; the sum of what they say."""
         tree = Tree()
         with one_blas_thread():
             for done, chunk in enumerate(chunks, 1):
-                tree.push(task(chunk, self.held.get(base_key(chunk))))
+                seen = task(chunk, self.held.get(base_key(chunk)))
+                if see:
+                    see(seen)
+                tree.push(seen)
                 self.events.tell("chunk", {"done": done, "of": len(chunks)})
             seen = tree.root()
         self.events.tell("pass", {"chunks": len(chunks), "bytes": bytes_of(chunks)})

@@ -10,7 +10,7 @@ import psutil
 
 from dclust.passes.blocks import Block, Chunk
 from dclust.passes.events import Events
-from dclust.passes.runner import Task, Tree, bytes_of, holdable, one_blas_thread
+from dclust.passes.runner import See, Task, Tree, bytes_of, holdable, one_blas_thread
 from dclust.passes.serial import base_key
 
 
@@ -22,13 +22,16 @@ class Threads:
         self.events = events or Events()
         self.held: dict[str, Block] = {}
 
-    def fold(self, task: Task, chunks: Sequence[Any]) -> Any:
+    def fold(self, task: Task, chunks: Sequence[Any], see: See | None = None) -> Any:
         """Do the task on all chunks; the sum of what they say."""
         tree, waiting, done = Tree(), deque[Future[Any]](), 0
 
         def take() -> None:
             nonlocal done
-            tree.push(waiting.popleft().result())
+            found = waiting.popleft().result()
+            if see:
+                see(found)
+            tree.push(found)
             done += 1
             self.events.tell("chunk", {"done": done, "of": len(chunks)})
 

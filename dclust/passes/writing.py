@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from dclust.collection.layout import Layout
-from dclust.collection.writing import VALID, committed, create, write_group
+from dclust.collection.writing import VALID, commit_path, committed, create, write_group
 from dclust.passes.blocks import Block, Chunk
 from dclust.passes.runner import Runner, block_of
 
@@ -56,7 +56,10 @@ def each(runner: Runner, write: Write, chunks: Sequence[Chunk], again: bool = Tr
     """
     root = Path(write.path)
     create(root, write.layout)
-    if not again:
-        size = write.layout.group_rows
+    size = write.layout.group_rows
+    if again:
+        for chunk in chunks:
+            commit_path(root, chunk.start // size).unlink(missing_ok=True)
+    else:
         chunks = [c for c in chunks if committed(root, write.layout, c.start // size) is None]
     return runner.fold(write, chunks) if chunks else None
