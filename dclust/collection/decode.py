@@ -7,129 +7,46 @@ header alone, on pixels; the first frame only; 16 and 32 bits scaled, not clippe
 laid over a background; resizing; EXIF orientation; letterbox bars.
 """
 
-import io
-import re
-import struct
 import threading
 import warnings
-import zlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import cache
 from importlib import import_module
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image
 from PIL.Image import Resampling, Transpose
+from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from dclust.collection.quiet import hush_pillow
-from dclust.errors import DclustError, SpecError, listed
-
-# What people keep pictures in, with parsers that are small or that browsers have fuzzed for years.
-# Left out although Pillow reads them: EPS starts Ghostscript; PSD, FITS, JPEG 2000, McIdas and WMF
-# have a record of memory errors and bombs; the rest is too rare to be worth its parsers.
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "PPM")
-_READ = """.apng .avif .avifs .bmp .dib .gif .jfif .jpe .jpeg .jpg .mpo .pbm .pfm .pgm .png .pnm
-    .ppm .tif .tiff .webp"""
-_REFUSED = """.arw .cr2 .cr3 .cur .dcx .dds .dng .emf .eps .exr .fit .fits .hdr .heic .heif .icns
-    .ico .j2c .j2k .jp2 .jpc .jpf .jpx .jxl .nef .orf .pcx .psb .psd .qoi .ras .rw2 .sgi .svg .tga
-    .wmf .xbm .xcf .xpm"""
-# A file with such a name is meant to be an image: if it cannot become one, a row says why.
-SUFFIXES = frozenset(f"{_READ} {_REFUSED}".split())
-_STRANGERS = re.compile(  # how refused formats start, so that the message can name them
-    rb"(?P<HEIC>....ftyp)|(?P<JPEG_2000>....jP  |\xff\x4f\xff\x51)|(?P<JPEG_XL>....JXL |\xff\x0a)"
-    rb"|(?P<PostScript>%!PS|\xc5\xd0\xd3\xc6)|(?P<Photoshop>8BPS)|(?P<PDF>%PDF)"
-    rb"|(?P<ICO>\x00\x00\x01\x00)|(?P<SVG><svg|<\?xml)",
-    re.DOTALL,
+from dclust.collection.bombs import reader, refuse_bomb
+from dclust.collection.fast import best_decoder, decode_scaled, decoder_version
+from dclust.collection.policy import (
+    FORMATS,
+    SUFFIXES,
+    Colour,
+    Decoded,
+    Decoding,
+    Reason,
+    Resize,
+    Undecodable,
 )
+from dclust.collection.quiet import hush_pillow
+from dclust.collection.refusals import BAD_DATA, verdict_on
+from dclust.errors import DclustError
 
-Reason = Literal[
-    "empty",  # no bytes at all
-    "too_many_bytes",  # above the policy's max_bytes
-    "too_many_pixels",  # above the policy's max_pixels, as the header says
-    "unsupported_format",  # an image, but not one of FORMATS
-    "not_an_image",  # nothing known starts with these bytes
-    "truncated",  # ends too early
-    "corrupt",  # contradicts its own format, or uses a variant of it that Pillow cannot read
-    "out_of_memory",  # the decoder asked for more memory than there is
-]
-Resize = Literal["fit", "fill", "stretch"]
-Colour = Literal["rgb", "grey"]
-Filter = Literal["box", "bilinear", "lanczos"]
+__all__ = [  # all that a caller needs, wherever it is written
+    "FORMATS", "SUFFIXES", "Colour", "Decoded", "Decoding", "Reason", "Resize", "Undecodable",
+    "best_decoder", "decode", "decoder_version", "resize",
+]  # fmt: skip
 
 _TURNS = {  # what undoes each EXIF orientation but 1, which is upright
     2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM,
     5: Transpose.TRANSPOSE, 6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE,
     8: Transpose.ROTATE_90,
 }  # fmt: skip
-_PILLOW_PIXELS = 178_956_970  # above this Pillow refuses, whatever the policy says
-# Plugins were written for well-meant files. On others they fail with whatever the first impossible
-# value runs into, and Pillow wraps only some of that. So the list is broad: around Pillow's work,
-# and nowhere else, each of these means a bad file.
-_BAD_DATA = (
-    ArithmeticError, AssertionError, AttributeError, BufferError, EOFError, LookupError,
-    MemoryError, OSError, RuntimeError, SyntaxError, TypeError, ValueError, struct.error,
-    zlib.error, Image.DecompressionBombError, ImageCms.PyCMSError,
-)  # fmt: skip
-_CUT = re.compile(r"truncated|not enough|end of (data|file)|\beof\b", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """How a file becomes pixels; two equal policies give the same pixels for the same bytes.
-
-    The filter is bilinear (a triangle as wide as the reduction): it averages every source pixel,
-    cannot overshoot as lanczos does, and where a picture has to be enlarged it shows no blocks as
-    box does. Bars are mid-grey, the colour nearest to all others: bars of black or white would
-    put the shape of a picture before its content. Set them to the background for drawings.
-    """
-
-    size: int = 64
-    resize: Resize = "fit"  # whole picture and bars | centre square | whole picture, distorted
-    colour: Colour = "rgb"  # three channels | one, the ITU-R 601 luma
-    filter: Filter = "bilinear"
-    background: tuple[int, int, int] = (255, 255, 255)  # behind transparent pixels
-    bars: tuple[int, int, int] = (128, 128, 128)  # beside a picture that is not square
-    max_pixels: int = 64_000_000
-    max_bytes: int = 64 * 2**20
-
-    def __post_init__(self) -> None:
-        faults = []
-        for name, known in (("resize", Resize), ("colour", Colour), ("filter", Filter)):
-            if getattr(self, name) not in get_args(known):
-                faults.append(f"{name} is {getattr(self, name)!r}: use one of {get_args(known)}.")
-        for name in ("background", "bars"):
-            if [0 <= c <= 255 for c in getattr(self, name)] != [True] * 3:
-                faults.append(f"{name} is {getattr(self, name)}: use three numbers from 0 to 255.")
-        for name, most in (("size", 4096), ("max_pixels", _PILLOW_PIXELS), ("max_bytes", 2**31)):
-            if not 1 <= getattr(self, name) <= most:
-                faults.append(f"{name} is {getattr(self, name):,}: use 1 to {most:,}.")
-        if faults:
-            raise SpecError(listed(faults))
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """One image and what its file said about itself."""
-
-    pixels: np.ndarray  # (size, size, 3 or 1)  uint8; not to be written to
-    width: int  # of the original, as displayed: after EXIF orientation
-    height: int
-    mode: str  # Pillow's name for the pixels as stored: RGB, P, I;16 ...
-    format: str  # one of FORMATS, or MPO: a JPEG with more pictures behind it
-    frames: int | None  # None where only reading every frame would tell: GIF, multi-page TIFF
-
-
-class Undecodable(DclustError, ValueError):
-    """A file that does not become an image, with a code to count by and a message to read."""
-
-    def __init__(self, reason: Reason, message: str) -> None:
-        super().__init__(reason, message)
-        self.reason: Reason = reason
-        self.message = message
-
-    def __str__(self) -> str:
-        return f"{self.reason}: {self.message}"
+_MOST_EXIF = 2**20  # bytes; sixteen times what fits into a JPEG
 
 
 class _Warnings(threading.local):
@@ -181,7 +98,9 @@ def decode(data: bytes, policy: Decoding) -> Decoded:
     Raises
     ------
     Undecodable
-        With one of the reasons in `Reason`; nothing else, whatever the bytes are.
+        With one of the reasons in `Reason`, whatever the bytes are.
+    SpecError
+        The policy comes from a machine that has a decoder which is missing here.
 
     Notes
     -----
@@ -198,28 +117,31 @@ def decode(data: bytes, policy: Decoding) -> Decoded:
     _hush.decoding = True
     try:
         im = _opened(data)
+        refuse_bomb(im, data, policy)
         width, height = im.size
-        if width * height > policy.max_pixels:
-            found = f"{width:,} x {height:,} pixels; max_pixels is {policy.max_pixels:,}"
-            raise Undecodable("too_many_pixels", found)
         mode, frames = im.mode, _frames(im)
         across, down = _target(width, height, policy)
         # Only JPEG answers. In stored orientation throughout: the thumbnail is turned, not this.
         drafted = im.draft("L" if policy.colour == "grey" else "RGB", (2 * across, 2 * down))
-        im.load()
-        if drafted:  # a fraction: the last column of a draft may stand for less than eight
-            extent = drafted[1][2:]
-        else:  # asked again, for a TIFF turns itself while loading
-            extent = width, height = im.size
+        flat = None
+        if drafted:
+            extent = drafted[1][2:]  # a fraction: the last column may stand for less than eight
+            im.decodermaxblock = len(data)  # at once: for each piece libjpeg would start again
+            if policy.decoder == "simplejpeg" and im.format == "JPEG" and im.mode != "CMYK":
+                flat = decode_scaled(data, im.mode, im.size)
+        if flat is None:
+            im.load()
+            if not drafted:  # asked again, for a TIFF turns itself while loading
+                extent = width, height = im.size
+            flat = _flat(im, policy.colour)
         turn = _orientation(im)
-        flat = _flat(im, policy.colour)
-    except Undecodable:
+        thumb = _resized(flat, extent, policy)
+    except DclustError:
         raise
-    except _BAD_DATA as error:
-        raise _verdict(error, data) from error
+    except BAD_DATA as error:
+        raise verdict_on(error, data) from error
     finally:
         _hush.decoding = False
-    thumb = _resized(flat, extent, policy)
     if turn in _TURNS:
         thumb = thumb.transpose(_TURNS[turn])
     if turn >= 5:
@@ -227,16 +149,21 @@ def decode(data: bytes, policy: Decoding) -> Decoded:
     return Decoded(_framed(thumb, policy), width, height, mode, im.format or "", frames)
 
 
-def _opened(data: bytes) -> Image.Image:
+def _opened(data: bytes) -> ImageFile:
     """The header only; if that fails, once more without EXIF, which some parsers trip over."""
     try:
-        return Image.open(io.BytesIO(data), formats=FORMATS)
-    except _BAD_DATA:
+        im = Image.open(reader(data), formats=FORMATS)
+    except Undecodable:
+        raise
+    except BAD_DATA:
         # A JPEG segment and an AVIF item of this name mean nothing to their readers.
         blind = data[: 2**16].replace(b"Exif", b"exif") + data[2**16 :]
         if blind == data:
             raise
-        return Image.open(io.BytesIO(blind), formats=FORMATS)
+        im = Image.open(reader(blind), formats=FORMATS)
+    if im.mode == "L":  # a GIF's: Pillow would lay the colours of the screen over a grey frame
+        im.palette = None
+    return im
 
 
 def _frames(im: Image.Image) -> int | None:
@@ -254,10 +181,12 @@ def _orientation(im: Image.Image) -> int:
         return 1
     if im.info.keys().isdisjoint(("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")):
         return 1  # asking would build a directory of tags to find nothing in
+    if len(im.info.get("exif", b"")) > _MOST_EXIF:
+        return 1
     try:
         turn = im.getexif().get(0x0112)
         return turn if turn in _TURNS else 1
-    except _BAD_DATA:
+    except BAD_DATA:
         return 1
 
 
@@ -345,44 +274,17 @@ def _framed(thumb: Image.Image, policy: Decoding) -> np.ndarray:
     thumb = thumb if thumb.mode == wanted else thumb.convert(wanted)
     size = policy.size
     if thumb.size != (size, size):
-        square = Image.new("RGB", (size, size), policy.bars).convert(wanted)
-        square.paste(thumb, ((size - thumb.width) // 2, (size - thumb.height) // 2))
-        thumb = square
+        square = _bars(size, policy.bars, wanted).copy()
+        left, top = (size - thumb.width) // 2, (size - thumb.height) // 2
+        square[top : top + thumb.height, left : left + thumb.width] = thumb
+        return square.reshape(size, size, -1)
     return np.asarray(thumb).reshape(size, size, -1)
 
 
-def _verdict(error: BaseException, data: bytes) -> Undecodable:
-    """Why Pillow gave up, in our words where there are some."""
-    text = " ".join(str(error).split())[:200] or type(error).__name__
-    if isinstance(error, UnidentifiedImageError):
-        return _unidentified(data)  # Pillow's message is the address of a buffer
-    if isinstance(error, Image.DecompressionBombError):
-        return Undecodable("too_many_pixels", text)
-    if isinstance(error, MemoryError):
-        return Undecodable("out_of_memory", "the decoder ran out of memory")
-    if isinstance(error, EOFError) or _CUT.search(text):
-        return Undecodable("truncated", text)
-    return Undecodable("corrupt", text)
-
-
-def _unidentified(data: bytes) -> Undecodable:
-    """No allowed format took the file: because it is another one, or its header is damaged."""
-    start = data[:16]
-    for name in FORMATS:
-        accepts = Image.OPEN[name][1]
-        answer = accepts and accepts(start)
-        if isinstance(answer, str):  # this build of Pillow lacks the library
-            return Undecodable("unsupported_format", answer)
-        if answer and start[4:12] != b"ftypmif1":  # a brand that HEIC shares with AVIF
-            return Undecodable("corrupt", f"starts like {name}, but the header makes no sense")
-    known = _STRANGERS.match(data)
-    stranger = known.lastgroup if known else None
-    if data[-18:].startswith(b"TRUEVISION-XFILE"):
-        stranger = "TGA"
-    allowed = ", ".join(FORMATS)
-    if stranger:
-        return Undecodable("unsupported_format", f"{stranger}: convert it to one of {allowed}")
-    return Undecodable("not_an_image", f"starts with {start!r}, as none of {allowed} does")
+@cache
+def _bars(size: int, colour: tuple[int, int, int], mode: str) -> np.ndarray:
+    """A square of that colour."""
+    return np.asarray(Image.new("RGB", (size, size), colour).convert(mode))
 
 
 def resize(image: np.ndarray, policy: Decoding) -> np.ndarray:

@@ -4,7 +4,6 @@ import io
 import pickle
 import struct
 import warnings
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import get_args
 
@@ -16,16 +15,11 @@ from PIL import Image, ImageOps
 
 from dclust.collection import decode as ours
 from dclust.collection.decode import Decoding, Undecodable, decode
-from dclust.errors import DclustError, SpecError
+from dclust.errors import DclustError
+from tests.pictures import chunk, encoded, png, scene, turned
 
 BILINEAR = Image.Resampling.BILINEAR
 RED, BLUE, WHITE = (200, 10, 20), (30, 60, 220), (255, 255, 255)
-
-
-def encoded(im, kind="PNG", **options):
-    file = io.BytesIO()
-    im.save(file, kind, **options)
-    return file.getvalue()
 
 
 def pixels(data, **policy):
@@ -42,25 +36,6 @@ def verdict(data, **policy):
 
 def difference(a, b):
     return np.abs(np.array(a, int) - np.array(b, int))
-
-
-def scene(width, height):
-    """Smooth colour with a lopsided edge, so that no flip or turn leaves it as it was."""
-    x, y = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
-    rgb = np.stack([200 * x + 20, 180 * y + 40, 120 + 90 * np.sin(5 * x + 3 * y)], 2)
-    rgb[: height // 4, : width // 3] = (250, 240, 10)
-    return Image.fromarray(rgb.astype(np.uint8))
-
-
-def png(width, height, bits, kind, rows=b"", name=b"", body=b""):
-    """A PNG by hand: what Pillow will not write, it must still read."""
-    header = struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0)
-    chunks = ((b"IHDR", header), (name, body), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
-    data = b"\x89PNG\r\n\x1a\n"
-    for code, content in chunks if name else (chunks[0], *chunks[2:]):
-        check = zlib.crc32(code + content)
-        data += struct.pack(">I", len(content)) + code + content + struct.pack(">I", check)
-    return data
 
 
 def test_the_three_ways_to_a_square_are_those_of_pillow():
@@ -149,10 +124,10 @@ SEE_THROUGH = {
     "P, one colour": (half_seen("P", "PNG", transparency=1), RED),
     "P, alphas": (half_seen("P", "PNG", transparency=b"\xff\x00"), RED),
     "P in GIF": (half_seen("P", "GIF", transparency=1), RED),
-    "RGB": (png(2, 1, 8, 2, bytes([0, *RED, 0, 255, 0]), b"tRNS", b"\0\0\0\xff\0\0"), RED),
-    "L": (png(2, 1, 8, 0, b"\0\x40\x50", b"tRNS", b"\0\x50"), (64,) * 3),
-    "1": (png(2, 1, 1, 0, b"\0\x40", b"tRNS", b"\0\1"), (0,) * 3),
-    "I;16": (png(2, 1, 16, 0, b"\0\x40\x40\x40\x41", b"tRNS", b"\x40\x41"), (64,) * 3),
+    "RGB": (png(2, 1, 8, 2, bytes([0, *RED, 0, 255, 0]), chunk(b"tRNS", b"\0\0\0\xff\0\0")), RED),
+    "L": (png(2, 1, 8, 0, b"\0\x40\x50", chunk(b"tRNS", b"\0\x50")), (64,) * 3),
+    "1": (png(2, 1, 1, 0, b"\0\x40", chunk(b"tRNS", b"\0\1")), (0,) * 3),
+    "I;16": (png(2, 1, 16, 0, b"\0\x40\x40\x40\x41", chunk(b"tRNS", b"\x40\x41")), (64,) * 3),
 }
 
 
@@ -203,12 +178,6 @@ def test_numbers_without_a_white_are_stretched_between_their_extremes():
         assert not pixels(encoded(Image.new("F", (9, 9), value), "TIFF"), size=9).any()
 
 
-def turned(kind, orientation, size=(90, 60)):
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    return encoded(scene(*size), kind, exif=exif, quality=95)
-
-
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
 def test_exif_orientation_is_undone(kind, orientation):
@@ -247,6 +216,19 @@ def test_only_the_first_frame_is_shown():
     assert decode(encoded(pages[0], "TIFF"), Decoding()).frames == 1
 
 
+def test_a_grey_frame_is_not_given_the_colours_of_its_screen():
+    """A GIF with colours for every frame and greys for its first shows the greys."""
+    grey, ramp = scene(64, 64).convert("L"), bytes(v for g in range(256) for v in (g, g, g))
+    im = Image.frombytes("P", grey.size, grey.tobytes())
+    im.putpalette(ramp[::-1])
+    gif = encoded(im, "GIF", optimize=False)
+    at = 13 + len(ramp) + 9  # header and colours, then an image that has none of its own
+    own = gif[:at] + bytes([gif[at] | 0x87]) + ramp + gif[at + 1 :]
+    assert np.array_equal(pixels(gif, colour="grey")[..., 0], 255 - np.array(grey))
+    assert np.array_equal(pixels(own, colour="grey")[..., 0], grey)
+    assert np.array_equal(pixels(own, size=9), pixels(encoded(grey), size=9))
+
+
 def test_the_header_alone_decides_what_is_too_large():
     """A promise of 3,600 million pixels is refused though the file holds none of them."""
     for side in (9_000, 12_000, 60_000):  # below, between and above Pillow's own two limits
@@ -278,24 +260,9 @@ def test_each_refusal_has_its_reason():
     assert (error.reason, error.message, str(error)) == ("corrupt", "why", "corrupt: why")
 
 
-def test_an_impossible_policy_is_refused_with_all_its_faults():
-    """Every wrong field is named in one message."""
-    with pytest.raises(SpecError) as caught:
-        Decoding(size=0, resize="crop", background=(0, 0), bars=(0, 0, 256), max_pixels=10**9)
-    for name in ("size", "resize", "background", "bars", "max_pixels"):
-        assert f"{name} is" in str(caught.value)
-
-
-def test_no_suffix_of_an_allowed_format_is_forgotten():
-    """Each suffix Pillow knows for our formats counts as an image, and so do those we refuse."""
-    known = {
-        s for s, name in Image.registered_extensions().items() if name in (*ours.FORMATS, "MPO")
-    }
-    assert known | {".jp2", ".psd", ".eps", ".tga", ".ico", ".heic"} <= ours.SUFFIXES
-    assert not {".txt", ".json", ".md", ".csv", ".npy", ".tar", ".parquet", ""} & ours.SUFFIXES
-
-
-NOISY = png(2, 1, 8, 2, bytes([0, *RED, *RED]), b"acTL", bytes(8))  # an animation of no frames
+NOISY = png(
+    2, 1, 8, 2, bytes([0, *RED, *RED]), chunk(b"acTL", bytes(8))
+)  # an animation of no frames
 
 
 def test_pillow_warns_everyone_but_us():
