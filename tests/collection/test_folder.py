@@ -1,14 +1,17 @@
 """A folder of images: which files count, which do not and why, in an order nobody can disturb."""
 
+import io
 import os
+import resource
 import socket
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dclust.collection.decode import Undecodable
 from dclust.collection.sources import open_source
+from dclust.collection.sources.base import Files, Reading
 from dclust.collection.sources.folder import FolderSource
 from dclust.errors import SourceError
 from tests.permissions import unprivileged
@@ -30,7 +33,7 @@ def test_files_come_in_the_order_of_their_bytes(tmp_path):
     listing = source.prepare(tmp_path).listing()
     assert (listing.form, listing.count, listing.labels) == ("files", 7, None)
     assert listing.names == tuple(sorted(names))
-    assert [source.read_file(n, 100) for n in listing.names] == sorted(names)
+    assert list(source.read_files(Files(list(listing.names)), 100)) == sorted(names)
     assert source.label == "photos"
     assert open_source(filled(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"), b"a.png")).label
 
@@ -84,7 +87,7 @@ def test_a_folder_named_by_a_link_is_that_folder(tmp_path):
 def test_parent_folders_are_classes(tmp_path):
     """Every folder is a class, the root too; numbers follow the order of the names."""
     root = filled(tmp_path, b"cats/a.png", b"cats/b.png", b"dogs/x/a.png", b"c.png", b"\xe9/d.png")
-    listing = open_source(root, "parent").prepare(tmp_path).listing()
+    listing = open_source(root, Reading(classes="parent")).prepare(tmp_path).listing()
     assert listing.classes == (".", "cats", "dogs/x", "\\xe9")
     assert listing.labels.dtype == np.int32
     assert dict(zip(listing.names, listing.labels.tolist(), strict=True)) == {
@@ -124,12 +127,36 @@ def test_a_file_that_is_gone_or_too_large_is_an_error_of_its_own(tmp_path):
     """It is the error of that file, not of the folder; a large file is not read into memory."""
     source = FolderSource(filled(tmp_path, b"a.png", b"b.png"))
     (tmp_path / "a.png").unlink()
-    with pytest.raises(FileNotFoundError):
-        source.read_file(b"a.png", 100)
     os.truncate(tmp_path / "b.png", 2**43)  # eight terabytes of nothing
-    with pytest.raises(Undecodable, match=r"8,796,093,022,208 bytes; max_bytes is 100") as told:
-        source.read_file(b"b.png", 100)
-    assert told.value.reason == "too_many_bytes"
+    (tmp_path / "c.png").write_bytes(b"c")
+    gone, large, good = source.read_files(Files([b"a.png", b"b.png", b"c.png"]), 100)
+    assert isinstance(gone, FileNotFoundError)
+    assert str(large) == "too_many_bytes: 8,796,093,022,208 bytes; max_bytes is 100"
+    assert good == b"c"
+
+
+class Growing(io.FileIO):
+    """A file that somebody writes to between our first look and our last."""
+
+    def readall(self):
+        """Read it, as another process adds a line."""
+        found = super().readall()
+        with Path(self.name).open("ab") as other:
+            other.write(b"more")
+        return found
+
+
+def test_a_file_that_changes_while_it_is_read_is_told(tmp_path, monkeypatch):
+    """Half of the old picture and half of the new one would be a picture that never was."""
+    source = FolderSource(filled(tmp_path, b"a.png"))
+    plain = Path.open
+
+    def opened(path, mode, **how):
+        return Growing(path) if mode == "rb" else plain(path, mode, **how)
+
+    monkeypatch.setattr(Path, "open", opened)
+    [found] = source.read_files(Files([b"a.png"]), 100)
+    assert found.reason == "changed"
 
 
 def test_what_may_not_be_read_is_told():
@@ -141,7 +168,21 @@ def test_what_may_not_be_read_is_told():
         listing = source.listing()
         assert listing.names == (b"a.png", b"locked.png")
         assert listing.others == (("secret", "folder cannot be read: Permission denied"),)
-        with pytest.raises(PermissionError):
-            source.read_file(b"locked.png", 100)
+        assert isinstance(next(source.read_files(Files([b"locked.png"]), 100)), PermissionError)
         with pytest.raises(SourceError, match=r"secret cannot be read: .*Permission denied"):
             open_source(str(folder / "secret")).prepare(folder).listing()
+
+
+@pytest.mark.slow
+def test_a_million_files_in_one_folder_are_listed():
+    """In memory that a laptop has; the files are made where that is quickest."""
+    memory = Path("/dev/shm")  # noqa: S108 - a folder of our own in it
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+        for i in range(1_000_000):
+            os.mknod(f"{folder}/{i:07d}.png")
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        listing = open_source(folder).prepare(Path(folder)).listing()
+        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert listing.count == 1_000_000
+    assert listing.names[7] == b"0000007.png"
+    assert grown < 600 * 1024  # KiB

@@ -2,10 +2,12 @@
 
 import gzip
 import io
+import json
 import pickle
 import struct
 import zipfile
 
+import fsspec
 import numpy as np
 import pytest
 import zarr
@@ -13,40 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits, load_sample_images
 
-from dclust.collection.sources import base, open_source
+from dclust.collection.sources import base, flat, open_source
 from dclust.collection.sources.flat import FlatRows
 from dclust.errors import SourceError
+from tests.fuzzing import idx_file
+from tests.preparing import every, prepared, refusal, refused_or_right
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (50, 6, 5), np.uint8)
 COLOUR = RNG.integers(0, 256, (20, 6, 5, 3), np.uint8)
 LABELS = RNG.integers(0, 7, 50)
-
-
-def prepared(path, tmp_path):
-    """A source ready to be read, and its listing."""
-    found = open_source(str(path)).prepare(tmp_path / "spool")
-    return found, found.listing()
-
-
-def every(source, listing):
-    """All its items, asked for in an odd order."""
-    at = np.random.default_rng(1).permutation(listing.count)
-    out = source.read_rows(at)
-    return out[np.argsort(at)]
-
-
-def refusal(path, tmp_path):
-    """What is said to one who names it."""
-    with pytest.raises(SourceError) as told:
-        prepared(path, tmp_path)
-    return str(told.value)
-
-
-def idx(array, kind=0x08):
-    """The bytes of an IDX file."""
-    head = struct.pack(f">HBB{array.ndim}I", 0, kind, array.ndim, *array.shape)
-    return head + array.astype(array.dtype.newbyteorder(">")).tobytes()
 
 
 @settings(max_examples=80, deadline=None)
@@ -186,11 +164,43 @@ def test_arrays_that_are_refused_say_why(tmp_path):
     assert "sklearn:digits" in refusal("sklearn:cats", tmp_path)
 
 
+def test_a_zarr_array_may_lie_in_a_bucket(tmp_path):
+    """A URL is read as a path is; a pickle or a chunk of gigabytes in it is not."""
+    url = "memory://bucket/x.zarr"
+    fsspec.filesystem("memory").store.clear()
+    made = zarr.create_array(url, data=GREY, chunks=(7, 6, 5))
+    source, listing = prepared(url, tmp_path)
+    assert (listing.form, listing.count, source.label) == ("images", 50, "x.zarr")
+    assert np.array_equal(every(source, listing), GREY)
+    made.resize((40, 6, 5))
+    assert open_source(url).mark() != listing.fingerprint
+    assert prepared(url, tmp_path)[1].count == 40
+    zarr.create_array(
+        tmp_path / "x.zarr", shape=(4, 2**16, 2**15), dtype="u1", chunks=(1, 2**16, 2**15)
+    )
+    assert "has chunks of 2,147,483,648 bytes" in refusal(tmp_path / "x.zarr", tmp_path)
+    zarr.create_array(tmp_path / "p.zarr", data=GREY, zarr_format=2, compressors=None)
+    about = json.loads((tmp_path / "p.zarr/.zarray").read_text())
+    about["filters"] = [{"id": "pickle", "protocol": 5}]
+    (tmp_path / "p.zarr/.zarray").write_text(json.dumps(about))
+    assert "pickle" in refusal(tmp_path / "p.zarr", tmp_path)
+
+
 def npy(array=GREY, head=None):
     file = io.BytesIO()
     np.save(file, array)
     data = file.getvalue()
     return data if head is None else data[:10] + head.encode().ljust(117) + b"\n" + data[128:]
+
+
+def bundle(path, *members, method=zipfile.ZIP_DEFLATED, **lies):
+    """A .npz of members (name, bytes), the last of which the directory describes as it is told."""
+    with zipfile.ZipFile(path, "w", method) as made:
+        for name, data in members:
+            made.writestr(name, data)
+        for name, value in lies.items():
+            setattr(made.infolist()[-1], name, value)
+    return path
 
 
 @pytest.mark.parametrize(
@@ -209,9 +219,7 @@ def test_a_npy_file_that_lies_is_refused(tmp_path, data):
     """Cut, too long, negative, too large, of objects, or no header at all; alone and in .npz."""
     (tmp_path / "x.npy").write_bytes(data)
     assert "x.npy" in refusal(tmp_path / "x.npy", tmp_path)
-    with zipfile.ZipFile(tmp_path / "x.npz", "w") as bundle:
-        bundle.writestr("x.npy", data)
-    assert "x.npz" in refusal(tmp_path / "x.npz", tmp_path)
+    assert "x.npz" in refusal(bundle(tmp_path / "x.npz", ("x.npy", data)), tmp_path)
 
 
 @settings(max_examples=200, deadline=None)
@@ -224,103 +232,66 @@ def test_damaged_bundles_are_refused_or_right(tmp_path_factory, junk, at, bit, k
     data[at % len(data)] ^= 1 << bit
     data[keep % len(data) : keep % len(data) + len(junk)] = junk
     (folder / "x.npz").write_bytes(data)
-    try:
-        source, listing = prepared(folder / "x.npz", folder)
-    except SourceError:
-        return
-    assert np.array_equal(every(source, listing), GREY[:20])
+    refused_or_right(folder / "x.npz", folder, GREY[:20])
 
 
 def test_bundles_stay_in_their_spool_and_in_their_bounds(tmp_path, monkeypatch):
     """A member's name is no path, a bomb is not unpacked, a secret one is not guessed at."""
     for name in ("../../escaped.npy", f"{tmp_path}/escaped.npy", "a/b.npy"):
-        with zipfile.ZipFile(tmp_path / "x.npz", "w") as bundle:
-            bundle.writestr(name, npy())
-        source, listing = prepared(tmp_path / "x.npz", tmp_path / "deep" / "er")
+        path = bundle(tmp_path / "x.npz", (name, npy()))
+        source, listing = prepared(path, tmp_path / "deep" / "er")
         assert np.array_equal(every(source, listing), GREY)
     assert {p.name for p in tmp_path.iterdir()} == {"x.npz", "deep"}
-    with zipfile.ZipFile(tmp_path / "x.npz", "w", zipfile.ZIP_DEFLATED) as bundle:
-        bundle.writestr("x.npy", npy() + bytes(10**7))  # more than its header says
-    assert "it has more" in refusal(tmp_path / "x.npz", tmp_path)
+    long = npy() + bytes(10**7)  # more than its header says
+    assert "it has more" in refusal(bundle(path, ("x.npy", long)), tmp_path)
     assert sum(p.stat().st_size for p in (tmp_path / "spool").iterdir()) == len(npy())
-    data = bytearray((tmp_path / "x.npz").read_bytes())
+    data = bytearray(path.read_bytes())
     for at in (data.find(b"PK\x03\x04") + 6, data.find(b"PK\x01\x02") + 8):
         data[at] |= 1  # says it is encrypted
-    (tmp_path / "x.npz").write_bytes(data)
-    assert "not a readable .npz" in refusal(tmp_path / "x.npz", tmp_path)
+    path.write_bytes(data)
+    assert "not a readable .npz" in refusal(path, tmp_path)
     np.savez_compressed(tmp_path / "bomb.npz", x=np.zeros((1000, 100, 100), np.uint8))
     monkeypatch.setattr(base, "MOST_UNPACKED", 2**20)
     assert "unpacks to 10,000,128 bytes" in refusal(tmp_path / "bomb.npz", tmp_path)
 
 
-@pytest.mark.parametrize("pack", [bytes, gzip.compress])
-def test_idx_files_are_read_plain_and_gzipped(tmp_path, pack):
-    """One file, a folder of a training and a test set with labels, and every type of values."""
-    end = "" if pack is bytes else ".gz"
-    for name, array in (
-        ("train-images-idx3-ubyte", GREY[:40]), ("train-labels-idx1-ubyte", LABELS[:40]),
-        ("t10k-images-idx3-ubyte", GREY[40:]), ("t10k-labels-idx1-ubyte", LABELS[40:]),
-    ):  # fmt: skip
-        (tmp_path / (name + end)).write_bytes(pack(idx(array.astype(np.uint8))))
-    source, listing = prepared(tmp_path, tmp_path)
-    assert (listing.form, listing.shape, listing.count) == ("images", (6, 5, 1), 50)
-    assert np.array_equal(every(source, listing), GREY)
-    assert np.array_equal(listing.labels, LABELS)
-    one, listing = prepared(tmp_path / ("t10k-images-idx3-ubyte" + end), tmp_path)
-    assert np.array_equal(every(one, listing), GREY[40:])
-    assert np.array_equal(listing.labels, LABELS[40:])
-    mark = open_source(str(tmp_path)).mark()
-    (tmp_path / ("t10k-labels-idx1-ubyte" + end)).write_bytes(pack(idx(np.zeros(11, np.uint8))))
-    assert open_source(str(tmp_path)).mark() != mark
-    assert "holds 11 labels for the 10 images" in refusal(tmp_path, tmp_path)
-    for kind, dtype in ((0x09, "i1"), (0x0B, "i2"), (0x0C, "i4"), (0x0D, "f4"), (0x0E, "f8")):
-        rows = RNG.standard_normal((7, 3)).astype(dtype)
-        (tmp_path / f"x.idx2{end}").write_bytes(pack(idx(rows, kind)))
-        source, listing = prepared(tmp_path / f"x.idx2{end}", tmp_path)
-        assert (listing.form, listing.dtype) == ("rows", "float32")
-        assert np.array_equal(every(source, listing), rows)
+def test_bundles_that_lie_about_their_members_are_refused(tmp_path):
+    """A directory of false sizes and places, in 32 bits or 64; members that share their bytes."""
+    path, x = tmp_path / "x.npz", ("x.npy", npy())
+    for name in ("file_size", "compress_size", "header_offset"):
+        for lie in (1, 10**6, 2**31, 2**32, 2**40, 2**63 - 1):
+            refused = refused_or_right(bundle(path, x, **{name: lie}), tmp_path, GREY)
+            assert refused or (lie > 1 and name != "header_offset")  # more than there is: no more
+    shared = bundle(path, x, ("y.npy", npy(LABELS)), header_offset=0)
+    assert "overlaps another member" in refusal(shared, tmp_path)
+    data = bundle(path, x).read_bytes()
+    end = data.rindex(b"PK\5\6")
+    size, start = struct.unpack("<II", data[end + 12 : end + 20])
+    for a, b, at in ((2**63, 0, end), (size, 2**63, end), (9, 9, 2**64 - 1), (size, start, 7)):
+        wide = struct.pack("<4sQHHIIQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, 1, 1, a, b)
+        wide += struct.pack("<4sIQI", b"PK\6\7", 0, at, 1)
+        path.write_bytes(data[:end] + wide + data[end : end + 12] + b"\xff" * 8 + data[end + 20 :])
+        assert refused_or_right(path, tmp_path, GREY) or at == 7  # which newer Pythons look at
+    for method in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):  # would unpack without a bound
+        assert "by an unusual method" in refusal(bundle(path, x, method=method), tmp_path)
 
 
-def test_fashion_mnist_is_what_its_makers_say(data, tmp_path):
-    """Seventy thousand images, seven thousand of each class, the training set first."""
-    source, listing = prepared(data / "fashion-mnist", tmp_path)
-    assert (listing.count, listing.shape) == (70_000, (28, 28, 1))
-    assert np.bincount(listing.labels).tolist() == [7000] * 10
-    assert listing.labels[:3].tolist() == [9, 0, 0]
-    assert source.read_rows(np.arange(60_000)).mean() == pytest.approx(72.94035223214286)
-
-
-def test_what_lies_plain_and_gzipped_is_read_once(tmp_path):
-    """After `gunzip -k` a folder does not hold every image twice."""
-    (tmp_path / "a-images-idx3-ubyte").write_bytes(idx(GREY))
-    (tmp_path / "a-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(GREY)))
-    assert prepared(tmp_path, tmp_path)[1].count == 50
-    (tmp_path / "b-images-idx3-ubyte").write_bytes(idx(COLOUR[..., 0, :]))
-    assert "differ in shape" in refusal(tmp_path, tmp_path)
-
-
-@pytest.mark.parametrize("packed", [False, True])
-def test_an_idx_file_that_lies_is_refused(tmp_path, packed):
-    """Cut anywhere, one byte too many, a count that is not true, labels in place of images."""
-    whole = idx(GREY)
-    path = tmp_path / ("x-idx3-ubyte" + (".gz" if packed else ""))
-    pack = gzip.compress if packed else bytes
-    bad = [whole[:n] for n in (0, 3, 4, 10, 16, 17, len(whole) - 1)]
-    bad += [whole + b"\0", b"\1" + whole[1:], whole[:2] + b"\x0a" + whole[3:]]
-    bad += [whole[:4] + struct.pack(">I", n) + whole[8:] for n in (0, 49, 51, 2**32 - 1)]
-    bad += [whole[:4] + struct.pack(">III", *[2**32 - 1] * 3) + whole[16:]]
-    bad += [idx(LABELS.astype(np.uint8)), struct.pack(">HBB5I", 0, 8, 5, 1, 1, 1, 1, 1) + b"\0"]
-    for data in bad:
-        path.write_bytes(pack(data))
-        assert "x-idx3-ubyte" in refusal(path, tmp_path)
-    if packed:
-        data = bytearray(gzip.compress(whole, mtime=0))
-        for at in (0, 8, 40, len(data) // 2, len(data) - 6, len(data) - 1):
-            path.write_bytes(data[:at])
-            assert "x-idx3-ubyte" in refusal(path, tmp_path)
-        data[-6] ^= 1  # the checksum, which nobody sees who stops at the last value
-        path.write_bytes(data)
-        assert "CRC check failed" in refusal(path, tmp_path)
+def test_bombs_are_refused_before_they_are_unpacked(tmp_path, monkeypatch):
+    """A header of 100 GiB, and what was really packed a thousand to one; nothing is written."""
+    head = npy(head="{'descr': '|u1', 'fortran_order': False, 'shape': (104857600, 32, 32)}")
+    claim = ("x.npy", head + bytes(10**7))
+    text = refusal(bundle(tmp_path / "x.npz", claim), tmp_path)
+    assert "says it unpacks to 107,374,182,528 bytes; they are stored in 1" in text
+    packed = gzip.compress(
+        idx_file(GREY)[:4] + struct.pack(">3I", 104857600, 32, 32) + bytes(10**7)
+    )
+    (tmp_path / "x-idx3-ubyte.gz").write_bytes(packed)
+    assert "says it unpacks to 107,374,182,400" in refusal(tmp_path / "x-idx3-ubyte.gz", tmp_path)
+    zeros = np.zeros((10**6, 32, 32), np.uint8)[:20_000]
+    np.savez_compressed(tmp_path / "zeros.npz", x=zeros)
+    monkeypatch.setattr(flat, "SMALL", 2**20)
+    assert "which is over 1,000 to 1" in refusal(tmp_path / "zeros.npz", tmp_path)
+    assert not (tmp_path / "spool").exists()
 
 
 def test_the_embedded_images_are_those_of_scikit_learn(tmp_path):

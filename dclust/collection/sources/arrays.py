@@ -1,7 +1,6 @@
 """.npy and .npz files: images (n, H, W[, C]) or feature rows (n, d); pickles are refused."""
 
-import errno
-import lzma
+import io
 import tokenize
 import zipfile
 import zlib
@@ -14,13 +13,17 @@ import numpy as np
 from numpy.lib import format as npy
 
 from dclust.collection.sources.base import OnDisk, unpack
-from dclust.collection.sources.flat import FlatRows, FlatSource, labelled
+from dclust.collection.sources.flat import FULL, FlatRows, FlatSource, credible, labelled
 from dclust.errors import SourceError
 
 PAIRS = (("x", "y"), ("images", "labels"), ("data", "target"), ("features", "labels"))
 # What NumPy and zipfile raise on bytes that are not theirs.
 BAD_NPY = (ValueError, EOFError, SyntaxError, TypeError, tokenize.TokenError, RecursionError)
-BAD_ZIP = (*BAD_NPY, zipfile.BadZipFile, RuntimeError, zlib.error, lzma.LZMAError)
+BAD_ZIP = (*BAD_NPY, zipfile.BadZipFile, RuntimeError, zlib.error)
+# The other methods of a zip unpack without a bound; NumPy uses none of them.
+METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+LONGEST_HEAD = 16 * 2**10  # NumPy itself takes 10,000 bytes
+ENTRY = 30  # bytes of a member's own header, at least
 
 
 @dataclass(frozen=True)
@@ -39,13 +42,14 @@ class Head:
 
 
 def head_of(file: IO[bytes]) -> Head:
-    """Read the header of a .npy file."""
-    version = npy.read_magic(file)
+    """Read the header of a .npy file, and no more of it, however long it says it is."""
+    start = io.BytesIO(file.read(LONGEST_HEAD))
+    version = npy.read_magic(start)
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, fortran, dtype = read(file)
+    shape, fortran, dtype = read(start)
     if min(shape, default=0) < 0:
         raise ValueError(f"its shape is {shape}")
-    return Head(shape, fortran, dtype, file.tell())
+    return Head(shape, fortran, dtype, start.tell())
 
 
 def npy_rows(path: Path, name: str = "") -> FlatRows:
@@ -100,6 +104,7 @@ class NpzSource(OnDisk):
         """
         try:
             with zipfile.ZipFile(self.path) as bundle:
+                _disjoint(bundle.infolist())
                 members = {
                     i.filename.removesuffix(".npy"): i
                     for i in bundle.infolist()
@@ -110,12 +115,16 @@ class NpzSource(OnDisk):
                 labels = self._labels(names, heads)
                 # Numbered, for a name from the bundle might lead out of the folder.
                 files = {n: spool / f"{i}.npy" for i, n in enumerate([*names, *labels])}
+                credible(
+                    sum(heads[n].stop for n in files), Path(self.path).stat().st_size, self.path
+                )
                 for name, path in files.items():
                     with bundle.open(members[name]) as packed:
                         unpack(packed, heads[name].stop, path, f"{name} of {self.path}")
+        except SourceError:
+            raise
         except (*BAD_ZIP, OSError) as fault:
-            # EINVAL: an offset before the file's beginning. A full disk is no bad source.
-            if isinstance(fault, OSError) and fault.errno != errno.EINVAL:
+            if isinstance(fault, OSError) and fault.errno in FULL:
                 raise
             raise SourceError(f"{self.path} is not a readable .npz file: {fault}") from fault
         parts = tuple(npy_rows(files[n], f"{n} of {self.path}") for n in names)
@@ -124,6 +133,8 @@ class NpzSource(OnDisk):
 
     @staticmethod
     def _head(bundle: zipfile.ZipFile, member: zipfile.ZipInfo) -> Head:
+        if member.compress_type not in METHODS:
+            raise zipfile.BadZipFile(f"{member.filename!r} is packed by an unusual method")
         with bundle.open(member) as file:
             return head_of(file)
 
@@ -159,3 +170,12 @@ class NpzSource(OnDisk):
                 and heads[w].shape == heads[name].shape[:1]
             ][:1]
         return out if len(out) == len(names) else []
+
+
+def _disjoint(members: list[zipfile.ZipInfo]) -> None:
+    """Let pass members that lie one after the other: a bomb lets many share the same bytes."""
+    end = 0
+    for member in sorted(members, key=lambda m: m.header_offset):
+        if member.header_offset < end:
+            raise zipfile.BadZipFile(f"{member.filename!r} overlaps another member")
+        end = member.header_offset + ENTRY + member.compress_size

@@ -1,6 +1,8 @@
 """Rows that lie one after the other in a file: read at random, a few system calls each."""
 
+import errno
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -10,6 +12,33 @@ import numpy as np
 
 from dclust.collection.sources.base import Listing, array_listing
 from dclust.errors import SourceError
+
+MOST_RATIO = 1000  # deflate's own limit is 1032
+SMALL = 2**30  # bytes that no source need account for
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})  # a full disk is no bad source
+
+
+def credible(claimed: int, stored: int, what: str) -> None:
+    """Let pass what may be: at most 1 GiB, or a thousand times the bytes it is stored in.
+
+    Raises
+    ------
+    SourceError
+        It is a bomb, or its header lies.
+    """
+    if claimed > max(SMALL, MOST_RATIO * stored):
+        raise SourceError(
+            f"{what} says it unpacks to {claimed:,} bytes; they are stored in {stored:,}, which "
+            f"is over {MOST_RATIO:,} to 1. Save what is really in it once more."
+        )
+
+
+def runs(positions: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
+    """Neighbours among positions: where they stand (m,), in order, and the first of them."""
+    order = np.argsort(positions, kind="stable")
+    breaks = np.flatnonzero(np.diff(positions[order]) != 1) + 1
+    for run in np.split(order, breaks) if len(order) else ():
+        yield run, int(positions[run[0]])
 
 
 @dataclass(frozen=True)
@@ -54,13 +83,10 @@ class FlatRows:
         """
         size = self.item_bytes
         out = np.empty((len(positions), size), np.uint8)
-        order = np.argsort(positions, kind="stable")
-        breaks = np.flatnonzero(np.diff(positions[order]) != 1) + 1
         handle = os.open(self.path, os.O_RDONLY)
         try:
-            for run in np.split(order, breaks) if len(order) else ():
-                start = self.offset + int(positions[run[0]]) * size
-                data = _read_all(handle, len(run) * size, start, self.path)
+            for run, first in runs(positions):
+                data = _read_all(handle, len(run) * size, self.offset + first * size, self.path)
                 out[run] = np.frombuffer(data, np.uint8).reshape(len(run), size)
         finally:
             os.close(handle)
@@ -96,10 +122,6 @@ class FlatSource:
         dtype = np.dtype(self.parts[0].dtype)
         return array_listing(self.label, shape, dtype, self.mark, labels)
 
-    def read_file(self, name: bytes, most: int) -> bytes:
-        """Not for arrays."""
-        raise AssertionError(name, most)
-
     def read_rows(self, positions: np.ndarray) -> np.ndarray:
         """Items by number, in the order asked."""
         ends = np.cumsum([p.count for p in self.parts])
@@ -119,13 +141,27 @@ def labelled(
     Raises
     ------
     SourceError
-        A label does not fit into 32 bits.
+        A label is no whole number of 32 bits.
     """
-    if not labels:
-        return FlatSource(label, mark, parts)
+    path = kept_labels(label, labels, spool) if labels else None
+    return FlatSource(label, mark, parts, path)
+
+
+def kept_labels(label: str, labels: list[np.ndarray], spool: Path) -> str:
+    """Write labels, one part after the other, into `spool` as (n,) int32; where they lie.
+
+    Raises
+    ------
+    SourceError
+        A label is no whole number of 32 bits.
+    """
     found = np.concatenate(labels)
-    if not np.array_equal(found.astype(np.int32), found):
-        raise SourceError(f"{label} has class labels that do not fit into 32 bits.")
+    with np.errstate(invalid="ignore"):  # NaN becomes some number, which then differs
+        whole = found.astype(np.int32)
+    if not np.array_equal(whole, found):
+        raise SourceError(
+            f"{label} has class labels that do not fit into 32 bits as whole numbers."
+        )
     spool.mkdir(parents=True, exist_ok=True)
-    np.save(spool / "labels.npy", found.astype(np.int32))
-    return FlatSource(label, mark, parts, str(spool / "labels.npy"))
+    np.save(spool / "labels.npy", whole)
+    return str(spool / "labels.npy")

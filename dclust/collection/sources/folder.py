@@ -2,13 +2,24 @@
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from dclust.collection.decode import SUFFIXES, Undecodable
-from dclust.collection.sources.base import Listing, OnDisk, shown
+from dclust.collection.sources.base import (
+    Files,
+    Given,
+    Listing,
+    OnDisk,
+    numbered,
+    shown,
+    stamp_of,
+    too_many_bytes,
+)
 from dclust.errors import SourceError
 
 
@@ -41,22 +52,8 @@ class FolderSource(OnDisk):
         for name, size, changed in found:
             mark.update(name + f"\0{size}\0{changed}\0".encode())
         names = tuple(name for name, _, _ in found)
-        labels, classes = None, None
-        if self.classes == "parent":
-            parents = [os.path.dirname(n) or b"." for n in names]  # noqa: PTH120 - bytes
-            order = sorted(set(parents))
-            index = {p: i for i, p in enumerate(order)}
-            labels = np.array([index[p] for p in parents], np.int32)
-            classes = tuple(shown(p) for p in order)
-        return Listing(
-            "files",
-            len(names),
-            mark.hexdigest(),
-            names=names,
-            labels=labels,
-            classes=classes,
-            others=tuple(others),
-        )
+        stamps = np.array([stamp_of(size, changed) for _, size, changed in found])
+        return listing_of(names, stamps, mark.hexdigest(), self.classes, others)
 
     def _walk(self) -> tuple[list[tuple[bytes, int, int]], list[tuple[str, str]]]:
         """Name, size and time of change of each image file; what else there is, and why."""
@@ -67,37 +64,75 @@ class FolderSource(OnDisk):
         while todo:
             here = todo.pop()
             try:
-                entries = list(os.scandir(os.path.join(root, here)))  # noqa: PTH118 - bytes
+                with os.scandir(os.path.join(root, here)) as entries:  # noqa: PTH118 - bytes
+                    for entry in entries:
+                        name = here + b"/" + entry.name if here else entry.name
+                        if entry.name.startswith(b"."):
+                            continue
+                        if entry.is_dir(follow_symlinks=False):
+                            todo.append(name)
+                        elif why := _refused(real, entry):
+                            others.append((shown(name), why))
+                        else:
+                            with suppress(FileNotFoundError):  # it went while we looked
+                                stat = entry.stat()
+                                found.append((name, stat.st_size, stat.st_mtime_ns))
             except OSError as fault:
                 if not here:
                     raise SourceError(f"{self.path} cannot be read: {fault}") from fault
+                if isinstance(fault, FileNotFoundError):
+                    continue  # it went while we looked
                 others.append((shown(here), f"folder cannot be read: {fault.strerror}"))
-                continue
-            for entry in entries:
-                name = here + b"/" + entry.name if here else entry.name
-                if entry.name.startswith(b"."):
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    todo.append(name)
-                elif why := _refused(real, entry):
-                    others.append((shown(name), why))
-                else:
-                    stat = entry.stat()
-                    found.append((name, stat.st_size, stat.st_mtime_ns))
         return found, others
 
-    def read_file(self, name: bytes, most: int) -> bytes:
-        """A file's bytes; a large file is not read at all."""
-        path = os.path.join(os.fsencode(self.path), name)  # noqa: PTH118 - bytes
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - bytes
-            size = os.fstat(file.fileno()).st_size
-            if size > most:
-                raise Undecodable("too_many_bytes", f"{size:,} bytes; max_bytes is {most:,}")
-            return file.readall()
+    def read_files(self, files: Files, most: int) -> Iterator[Given]:
+        """Each file's bytes; a large file is not read at all."""
+        for name in files.names:
+            yield read_file(self.path_of(name), most)
 
-    def read_rows(self, positions: np.ndarray) -> np.ndarray:
-        """Not for files."""
-        raise AssertionError(positions)
+    def path_of(self, name: bytes) -> Path:
+        """Where a file of this folder lies."""
+        return Path(self.path, os.fsdecode(name))
+
+
+def read_file(path: Path, most: int) -> Given:
+    """The bytes of one file, unless it is large, gone or written to meanwhile."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            before = os.fstat(file.fileno())
+            if before.st_size > most:
+                return too_many_bytes(before.st_size, most)
+            data = file.readall()
+            after = os.fstat(file.fileno())
+    except OSError as fault:
+        return fault
+    now = (len(data), after.st_size, after.st_mtime_ns)
+    if now != (before.st_size, before.st_size, before.st_mtime_ns):
+        return Undecodable("changed", "the file was written to while it was read")
+    return data
+
+
+def listing_of(
+    names: tuple[bytes, ...],
+    stamps: np.ndarray,
+    mark: str,
+    classes: str,
+    others: list[tuple[str, str]],
+) -> Listing:
+    """The listing of files that are found by their names; their folders are classes or not."""
+    labels, known = None, None
+    if classes == "parent":
+        labels, known = numbered([os.path.dirname(n) or b"." for n in names])  # noqa: PTH120
+    return Listing(
+        "files",
+        len(names),
+        mark,
+        names=names,
+        stamps=stamps,
+        labels=labels,
+        classes=known,
+        others=tuple(others),
+    )
 
 
 def _refused(root: bytes, entry: "os.DirEntry[bytes]") -> str:
@@ -110,5 +145,9 @@ def _refused(root: bytes, entry: "os.DirEntry[bytes]") -> str:
             return "a link to a folder or to nothing"
     elif not entry.is_file():
         return "not a regular file"
-    suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 - bytes
-    return "" if suffix.decode("ascii", "replace") in SUFFIXES else "no image file"
+    return "" if is_image(entry.name) else "no image file"
+
+
+def is_image(name: bytes) -> bool:
+    """Whether a name's suffix says that it is meant to be an image."""
+    return os.path.splitext(name)[1].lower().decode("ascii", "replace") in SUFFIXES  # noqa: PTH122

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from dclust.collection.sources.base import OnDisk, mark_of, unpack
-from dclust.collection.sources.flat import FlatRows, FlatSource, labelled
+from dclust.collection.sources.flat import FULL, FlatRows, FlatSource, credible, labelled
 from dclust.errors import SourceError
 
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -95,8 +95,13 @@ def _flat(path: Path, spool: Path) -> FlatRows:
             flat = FlatRows(str(path), 4 + 4 * dims, count, tuple(shape), TYPES[kind])
             if path.suffix != ".gz":
                 return flat.checked()
-            kept = spool / (path.name + ".raw")
-            unpack(file, flat.count * flat.item_bytes, kept, str(path))
-    except (gzip.BadGzipFile, EOFError, struct.error, zlib.error) as fault:
+            kept, size = spool / (path.name + ".raw"), flat.count * flat.item_bytes
+            credible(size, path.stat().st_size, str(path))
+            unpack(file, size, kept, str(path))
+    except SourceError:
+        raise
+    except (EOFError, struct.error, zlib.error, OSError) as fault:
+        if isinstance(fault, OSError) and fault.errno in FULL:
+            raise
         raise SourceError(f"{path} is not a whole IDX file: {fault}") from fault
     return FlatRows(str(kept), 0, flat.count, flat.shape, flat.dtype)
