@@ -1,15 +1,29 @@
-"""One row group of an ingest: read, decode, write, commit; bad items become holes with a reason."""
+"""One row group of an ingest: read, decode, write, commit; bad items become holes with a reason.
 
+A group that was begun and never committed has cost a worker its life, perhaps by a file in it: its
+files are decoded in a child process, and the one that kills the child is quarantined.
+"""
+
+import faulthandler
+import os
+import threading
+import time
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from hashlib import sha256
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
 
-from dclust.collection.decode import Undecodable, decode, resize
+from dclust.collection.decode import Decoded, Decoding, Undecodable, decode, resize
+from dclust.collection.files import Location, leave_mark, size_of
+from dclust.collection.isolated import Isolated
 from dclust.collection.sources import Source
-from dclust.collection.sources.base import shown
+from dclust.collection.sources.ahead import ahead
+from dclust.collection.sources.base import ArraySource, Files, FileSource, VectorFiles, shown
 from dclust.collection.writing import write_group
 from dclust.errors import SourceError
 from dclust.ingest.planning import Plan
@@ -17,6 +31,8 @@ from dclust.passes.blocks import Block
 from dclust.summaries.base import Sums
 
 READ_BYTES = 32 * 2**20  # of an array at once: its items may be far larger than what is stored
+HANGS = 120.0  # seconds one file may take before its worker is given up
+ARM = 10.0  # seconds between two windings of the alarm; a thread is started for each
 
 
 @dataclass(frozen=True)
@@ -48,55 +64,74 @@ class Encode:
 
     plan: Plan
     source: Source
+    home: int = field(default_factory=os.getpid)  # the driver, which must not be killed
 
     def __call__(self, chunk: GroupChunk, block: Block | None) -> Tally:
         """Write one group; what became of its items."""
         del block
         plan = self.plan
         items = plan.items(chunk.group)
-        position = items["position"].to_numpy()
         n = chunk.stop - chunk.start
         facts = Facts(n)
-        pixels = np.zeros((n, *plan.column.shape), plan.column.dtype)
-        if plan.form == "files":
-            names = items["name"].to_pylist()
-            self._decode(names, pixels, facts)
-            sources = [shown(name) for name in names]
+        values = {c.name: np.zeros((n, *c.shape), c.dtype) for c in plan.layout.columns}
+        pixels = values[plan.column.name]
+        if isinstance(self.source, FileSource):
+            with begun(plan.root, chunk.group) as careful:
+                self._decode(self.source, items.files, pixels, facts, careful)
+            sources = [shown(name) for name in items.files.names]
         else:
-            self._convert(position, pixels, facts)
-            sources = [f"{plan.label}#{p}" for p in position]
-        valid = np.array([reason is None for reason in facts.reason])
-        values = {plan.column.name: pixels, "valid": valid}
-        if "label" in items:
-            values["label"] = items["label"].to_numpy()
+            self._convert(self.source, items.position, pixels, facts)
+            sources = [f"{plan.label}#{p}" for p in items.position]
+        if plan.settings.features and isinstance(self.source, VectorFiles):
+            rows = values[f"features/{plan.settings.features}"]
+            keep_vectors(self.source.read_vectors(items.files), rows, facts)
+        values["valid"] = np.array([reason is None for reason in facts.reason])
+        if items.label is not None:
+            values["label"] = items.label
         reasons = Counter(r for r in facts.reason if r)
         tally = Tally(n, facts.nbytes, reasons)
         about = {"nbytes": facts.nbytes, "reasons": dict(reasons)}
-        table = facts.table(chunk.start, position, sources)
+        table = facts.table(chunk.start, items.position, sources)
         write_group(plan.root, plan.layout, chunk.group, values, about, table)
+        begun_path(plan.root, chunk.group).unlink(missing_ok=True)
         return tally
 
-    def _decode(self, names: list[bytes], pixels: np.ndarray, facts: "Facts") -> None:
+    def _decode(
+        self,
+        source: FileSource,
+        files: Files,
+        pixels: np.ndarray,
+        facts: "Facts",
+        careful: bool,
+    ) -> None:
         policy = self.plan.settings.decoding
-        for i, name in enumerate(names):
-            try:
-                data = self.source.read_file(name, policy.max_bytes)
-                facts.nbytes += len(data)
-                facts.sha[i] = sha256(data).digest()
-                found = decode(data, policy)
-            except Undecodable as fault:
-                facts.fail(i, fault.reason, fault.message)
-            except OSError as fault:
-                facts.fail(i, "unreadable", fault.strerror or str(fault))
-            else:
-                pixels[i] = found.pixels
-                facts.size[i] = found.width, found.height
-                facts.mode[i], facts.format[i] = found.mode, found.format
+        order = np.arange(len(files.names))
+        if files.places is not None:
+            order = np.lexsort(files.places.T[::-1])
+        found = source.read_files(files.take(order), policy.max_bytes)
+        with decoder(careful, os.getpid() != self.home) as decode_one:
+            for i, data in zip(order.tolist(), ahead(found), strict=True):
+                try:
+                    if isinstance(data, Exception):
+                        raise data
+                    facts.nbytes += len(data)
+                    facts.sha[i] = sha256(data).digest()
+                    image = decode_one(data, policy)
+                except Undecodable as fault:
+                    facts.fail(i, fault.reason, fault.message)
+                except OSError as fault:
+                    facts.fail(i, "unreadable", fault.strerror or str(fault))
+                else:
+                    pixels[i] = image.pixels
+                    facts.size[i] = image.width, image.height
+                    facts.mode[i], facts.format[i] = image.mode, image.format
 
-    def _convert(self, position: np.ndarray, pixels: np.ndarray, facts: "Facts") -> None:
-        step = max(1, READ_BYTES // self.source.read_rows(position[:1]).nbytes)
+    def _convert(
+        self, source: ArraySource, position: np.ndarray, pixels: np.ndarray, facts: "Facts"
+    ) -> None:
+        step = max(1, READ_BYTES // source.read_rows(position[:1]).nbytes)
         for a in range(0, len(position), step):
-            data = self.source.read_rows(position[a : a + step])
+            data = source.read_rows(position[a : a + step])
             b = a + len(data)
             facts.nbytes += data.nbytes
             facts.sha[a:b] = [sha256(item.tobytes()).digest() for item in data]
@@ -113,6 +148,79 @@ class Encode:
             if self.plan.settings.size:
                 images = np.stack([resize(i, self.plan.settings.decoding) for i in images])
             pixels[a:b] = images
+
+
+def keep_vectors(found: np.ndarray, rows: np.ndarray, facts: "Facts") -> None:
+    """Vectors that lie beside the images, for the images that are good; bad ones spoil them."""
+    rows[:] = found
+    for i in np.flatnonzero(~np.isfinite(rows).all(1)):
+        facts.fail(int(i), "not_finite", "the features hold NaN or no 32-bit number")
+    rows[[reason is not None for reason in facts.reason]] = 0
+
+
+Decode = Callable[[bytes, Decoding], Decoded]
+
+
+def begun_path(root: Location, group: int) -> Location:
+    """What lies there from the moment a group is begun until it is committed."""
+    return root / "commits" / f"{group:06d}.begun"
+
+
+@contextmanager
+def begun(root: Location, group: int) -> Iterator[bool]:
+    """Leave a mark that a group was begun; whether there was one, left by a worker that died."""
+    path = begun_path(root, group)
+    careful = size_of(path) is not None
+    if not careful:
+        leave_mark(path)
+    try:
+        yield careful
+    except Exception:
+        path.unlink(missing_ok=True)  # it was no death
+        raise
+
+
+@contextmanager
+def decoder(careful: bool, expendable: bool) -> Iterator[Decode]:
+    """What decodes: here, or with care in a child process.
+
+    A decoder that hangs here takes its worker with it, if that is `expendable`: then the group is
+    done again, with care.
+    """
+    if careful:
+        with Isolated() as child:
+            yield child.decode
+    elif expendable:
+        with _Alarm() as alarm:
+            yield alarm.decode
+    else:
+        yield decode
+
+
+class _Alarm:
+    """Ends this process when one file takes too long; it rings though the GIL be held."""
+
+    since: "dict[int, float]" = {}  # when each thread began with its file  # noqa: RUF012
+    wound = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.since.pop(threading.get_ident(), None)
+        if not self.since:
+            faulthandler.cancel_dump_traceback_later()
+            _Alarm.wound = 0.0
+
+    def decode(self, data: bytes, policy: Decoding) -> Decoded:
+        """Decode, and be missed when it does not end."""
+        now = time.monotonic()
+        self.since[threading.get_ident()] = now
+        if now - _Alarm.wound > ARM:
+            _Alarm.wound = now
+            oldest = min(self.since.values())
+            faulthandler.dump_traceback_later(max(HANGS - (now - oldest), 1.0), exit=True)
+        return decode(data, policy)
 
 
 class Facts:

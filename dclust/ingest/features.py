@@ -4,15 +4,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from skimage.feature import hog
 
 from dclust.collection.layout import Column, Layout
 from dclust.collection.reading import Collection
 from dclust.collection.sources.arrays import npy_rows
+from dclust.collection.sources.base import shown
+from dclust.collection.sources.columns import the_one, vectors_in
 from dclust.collection.sources.flat import FlatRows
+from dclust.collection.sources.tabular import Table
+from dclust.collection.sources.vectors import write_vectors
 from dclust.collection.writing import VALID, seal
 from dclust.errors import SpecError
 from dclust.passes.blocks import Block
@@ -21,6 +22,7 @@ from dclust.passes.sources import column_source
 from dclust.passes.writing import Write, each
 
 HOG_SIDE = 64  # images are shrunk to less than twice this before gradients are taken
+VECTORS = ("lists of numbers", "Say which holds the features: `column: NAME`.")
 BINS = 8  # of each colour channel's share of the histogram
 
 
@@ -201,9 +203,7 @@ def join_features(collection: Collection, given: Given, root: Path, runner: Runn
     if path.suffix == ".npy":
         flat = npy_rows(path)
     else:
-        values, names = _vectors(path, given)
-        spare.parent.mkdir(parents=True, exist_ok=True)
-        np.save(spare, values)
+        names = _vectors(path, given, spare)
         flat = npy_rows(spare, str(path))
     if len(flat.shape) != 1:
         raise SpecError(
@@ -219,40 +219,19 @@ def join_features(collection: Collection, given: Given, root: Path, runner: Runn
     return sealed_rows(root, layout, collection)
 
 
-def _vectors(path: Path, given: Given) -> tuple[np.ndarray, list[str] | None]:
-    """A Parquet column of vectors, (n, d), and the names beside them if they are wanted."""
-    try:
-        schema = pq.read_schema(path)
-    except (OSError, pa.ArrowException) as fault:
-        raise SpecError(f"{path} is not a readable Parquet table: {fault}") from fault
-    vectors = [f.name for f in schema if _is_vector(f.type)]
-    column = given.column or (vectors[0] if len(vectors) == 1 else None)
-    if column not in vectors:
-        raise SpecError(
-            f"{path} has columns {', '.join(schema.names)}, of which lists of numbers are: "
-            f"{', '.join(vectors) or 'none'}. Say which holds the features: `column: NAME`."
-        )
+def _vectors(path: Path, given: Given, spare: Path) -> list[str] | None:
+    """Unpack a Parquet column of vectors into `spare`; the names beside them if they are wanted."""
+    table = Table(str(path))
+    schema = table.schema()
+    found = vectors_in(schema)
+    column = the_one(str(path), schema.names, given.column, found, found, VECTORS)
     if given.name and given.name not in schema.names:
         raise SpecError(f"{path} has no column {given.name!r}, only {', '.join(schema.names)}.")
-    table = pq.read_table(path, columns=[column, *([given.name] if given.name else [])])
-    rows = table[column].combine_chunks()
-    flat = rows.flatten()
-    width = len(rows[0]) if len(rows) and rows[0].is_valid else 0
-    lengths = pc.list_value_length(rows)
-    gaps = rows.null_count or flat.null_count
-    if not width or gaps or pc.any(pc.not_equal(lengths, width)).as_py():
-        raise SpecError(f"{path}: vectors of {column!r} are missing or differ in length.")
-    values = flat.to_numpy(zero_copy_only=False).reshape(len(rows), width)
-    return values, table[given.name].to_pylist() if given.name else None
-
-
-def _is_vector(kind: pa.DataType) -> bool:
-    """Whether a type is a list of numbers."""
-    lists = pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list
-    inner = getattr(kind, "value_type", pa.null())
-    return any(test(kind) for test in lists) and (
-        pa.types.is_integer(inner) or pa.types.is_floating(inner)
-    )
+    write_vectors((table,), column, spare, str(path))
+    if not given.name:
+        return None
+    names = [name for part in table.small((given.name,)) for name in part.to_pylist()]
+    return [shown(name) if isinstance(name, bytes) else str(name) for name in names]
 
 
 def _positions(
@@ -261,11 +240,13 @@ def _positions(
     """Where in the user's file each row of the collection is."""
     table = collection.table(["position", "source", "status"])
     if names is None:
-        if count != collection.rows:
+        grown = len(collection.seal.get("history", ())) > 1
+        if grown or count != collection.rows:
+            why = " and has grown" if grown else ""
             raise SpecError(
-                f"{path} has {count:,} rows and {collection.path.name} {collection.rows:,}: "
-                "joined by row, both must be equal. To join by name, give a Parquet table and "
-                "`name: COLUMN`."
+                f"{path} has {count:,} rows and {collection.path.name} {collection.items:,}{why}: "
+                "joined by row, both must be equal, from one source. To join by name, give a "
+                "Parquet table and `name: COLUMN`."
             )
         position: np.ndarray = table["position"].to_numpy()
         return position
@@ -277,7 +258,7 @@ def _positions(
     missing = np.flatnonzero((at < 0) & ok)
     if len(missing):
         raise SpecError(
-            f"{path} has no features for {len(missing):,} of {collection.rows:,} images, the "
+            f"{path} has no features for {len(missing):,} of {collection.items:,} images, the "
             f"first is {sources[missing[0]]!r}. Names must be as in rows.parquet, such as "
             f"{sources[0]!r}; the file has {names[0]!r}."
         )

@@ -1,0 +1,144 @@
+"""Object stores, over a real S3 API: read from, written to, resumed, grown, and never mixed up."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from upath import UPath
+
+from dclust.collection.files import located, write_new
+from dclust.collection.layout import Layout
+from dclust.collection.reading import Collection
+from dclust.collection.writing import SEAL, VALID, commit_path, create, write_group
+from dclust.errors import CollectionError, DamageError, SourceError, SpecError
+from dclust.ingest import Settings, append, ingest
+from dclust.passes.cluster import place
+from dclust.passes.events import Events
+from dclust.passes.serial import Serial
+from dclust.passes.threads import Threads
+from tests.ingest.conftest import BAD, SETTINGS
+from tests.ingest.test_append import SMALL, Stop, content, fill, stopping
+
+
+def uploaded(folder, url):
+    """The files of a folder, put below a URL."""
+    fs = UPath(url).fs
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        name = path.relative_to(folder).as_posix()
+        if os.fsencode(name).isascii():
+            fs.pipe_file(f"{UPath(url).path}/{name}", path.read_bytes())
+    return url
+
+
+def test_a_bucket_is_a_folder(photos, tmp_path, bucket):
+    """The same pixels, classes and verdicts by name; on workers too."""
+    url = uploaded(photos, f"{bucket}/photos")
+    far = ingest(url, tmp_path / "far.zarr", SETTINGS, Threads(2))
+    near = ingest(str(photos), tmp_path / "near.zarr", SETTINGS)
+    mine = content(near)
+    mine.pop("dogs/\\xff.png")
+    assert content(far) == mine
+    reasons = {r["source"]: r["reason"] for r in far.table().to_pylist() if r["reason"]}
+    assert reasons == BAD
+    assert far.seal["others"] == 1
+    with place("local", 2, None, Events()) as (runner, _):
+        assert ingest(url, tmp_path / "dask.zarr", SETTINGS, runner).digest == far.digest
+
+
+def test_a_collection_in_a_bucket_is_what_it_is_on_a_disk(photos, tmp_path, bucket):
+    """Written and read there: the same digest and so every byte; found whole, and found damaged."""
+    here = ingest(str(photos), tmp_path / "c.zarr", SETTINGS)
+    there = ingest(str(photos), f"{bucket}/deep/c.zarr", SETTINGS, Threads(2))
+    assert there.digest == here.digest
+    again = Collection(f"{bucket}/deep/c.zarr")
+    assert again.verify() == []
+    assert np.array_equal(again.read("images", 0, again.rows), here.read("images", 0, here.rows))
+    assert again.take("label", np.array([285, 0, 7])).tolist() == (
+        here.take("label", np.array([285, 0, 7])).tolist()
+    )
+    assert again.duplicates().equals(here.duplicates())
+    with pytest.raises(CollectionError, match="is finished and never overwritten"):
+        ingest(str(photos), f"{bucket}/deep/c.zarr", SETTINGS)
+    shard = there.layout.shard(there.path, "images", 2)
+    good = shard.read_bytes()
+    for damage, says in ((good[:-1], "has .* bytes of"), (None, "is missing")):
+        shard.unlink() if damage is None else shard.write_bytes(damage)
+        with pytest.raises(DamageError, match=r"row group 2 of c\.zarr: shard images " + says):
+            Collection(there.path)
+    flipped = bytearray(good)
+    flipped[len(good) // 2] ^= 1
+    shard.write_bytes(bytes(flipped))
+    assert again.verify() == ["row group 2 of c.zarr: shard images fails its checksum"]
+    with pytest.raises(DamageError, match="row group 2"):
+        again.read("images", 0, again.rows)
+
+
+def test_stopped_resumed_and_grown_in_a_bucket(tmp_path, bucket):
+    """As on a disk: what is committed is not written again, and appends add what is new."""
+    source, url, told = tmp_path / "photos", f"{bucket}/c.zarr", []
+    fill(source, range(600))
+    with pytest.raises(Stop):
+        ingest(str(source), url, SMALL, stopping(1))
+    with pytest.raises(CollectionError, match=r"no collection\.json"):
+        Collection(url)
+    with pytest.raises(CollectionError, match="is unfinished"):
+        ingest(str(source), url, SMALL)
+    ingest(str(source), url, SMALL, Serial(Events([told.append])), resume=True)
+    assert [e["skipped"] for e in told if e["event"] == "ingest"] == [1]
+    fill(source, range(600, 1000))
+    with pytest.raises(Stop):
+        append(str(source), url, stopping(1))
+    assert Collection(url).items == 600
+    found = append(str(source), url)
+    one = ingest(str(source), tmp_path / "one.zarr", SMALL)
+    assert content(found) == content(one)
+    assert found.verify() == []
+    left = [str(p) for p in (UPath(url) / "commits").iterdir() if p.suffix != ".json"]
+    assert left == []
+
+
+def test_commits_are_conditional(bucket):
+    """Of two writers one commits; the same bytes are no quarrel, others are."""
+    path = located(f"{bucket}/a.json")
+    assert write_new(path, b"first")
+    assert not write_new(path, b"second")
+    assert path.read_bytes() == b"first"
+    layout, root = Layout(8, 8, (VALID,)), located(f"{bucket}/c.zarr")
+    create(root, layout)
+    write_group(root, layout, 0, {"valid": np.ones(8, bool)})
+    record = json.loads(commit_path(root, 0).read_bytes())
+    write_group(root, layout, 0, {"valid": np.zeros(8, bool)})  # it is committed: nothing happens
+    assert json.loads(commit_path(root, 0).read_bytes()) == record
+    layout.shard(root, "valid", 0).unlink()  # now nobody can tell that it was
+    with pytest.raises(CollectionError, match="was written twice at once, and differently"):
+        write_group(root, layout, 0, {"valid": np.zeros(8, bool)})
+    write_group(root, layout, 0, {"valid": np.ones(8, bool)})
+    assert json.loads(commit_path(root, 0).read_bytes()) == record
+
+
+def test_a_bucket_that_is_not_there_and_urls_that_are_not_read(tmp_path, bucket):
+    """Named with what to do; nothing is left behind."""
+    with pytest.raises(SourceError, match=r"there is nothing at s3://.*/none"):
+        ingest(f"{bucket}/none", tmp_path / "c.zarr")
+    for url, says in (
+        ("ftp://example.com/a", "ftp:// is not read"),
+        ("file:///etc/passwd", "file:// is not read"),
+        ("simplecache::s3://a/b", "chained URLs are not read"),
+    ):
+        with pytest.raises(SpecError, match=says):
+            ingest(url, tmp_path / "c.zarr")
+    with pytest.raises(SourceError, match=r"host example\.com is not allowed.*--allow example"):
+        ingest("https://example.com/a.tar", tmp_path / "c.zarr", Settings())
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(CollectionError, match="there is no collection at s3://"):
+        Collection(f"{bucket}/none.zarr")
+
+
+def test_the_seal_in_a_bucket_is_the_last_thing_written(photos, bucket):
+    """Whoever finds it finds all the rest."""
+    url = f"{bucket}/c.zarr"
+    ingest(str(photos), url, SETTINGS)
+    written = UPath(url).fs.find(UPath(url).path, detail=True)
+    last = max(written.values(), key=lambda o: o["LastModified"])
+    assert last["LastModified"] <= written[f"{UPath(url).path}/{SEAL}"]["LastModified"]
