@@ -5,9 +5,10 @@ preview, a script) cannot reach whoever opens a report.
 """
 
 import io
+from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from PIL.Image import Resampling
 
 
@@ -35,6 +36,18 @@ def within(pixels: np.ndarray, side: int) -> np.ndarray:
     size = (max(1, round(width * side / longest)), max(1, round(height * side / longest)))
     small = _image(pixels).resize(size, Resampling.BILINEAR, reducing_gap=3.0)
     return np.asarray(small).reshape(size[1], size[0], channels)
+
+
+def letters(text: str, size: int, font: Path) -> np.ndarray:
+    """A line of text, (H, W) uint8: how much of each pixel its ink covers.
+
+    Lines of one size and font have one height, and their letters stand at the same place in it.
+    """
+    face = ImageFont.truetype(font, size)
+    ascent, descent = face.getmetrics()
+    line = Image.new("L", (max(1, round(face.getlength(text)) + 1), ascent + descent))
+    ImageDraw.Draw(line).text((0, ascent), text, fill=255, font=face, anchor="ls")
+    return np.asarray(line)
 
 
 def _image(pixels: np.ndarray) -> Image.Image:

@@ -1,20 +1,24 @@
 """New images, saved model: each goes through the same steps and takes the nearest center."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dclust.algorithms.kmeans import Centers
 from dclust.algorithms.labels import WriteLabels
 from dclust.algorithms.pca import Axes
-from dclust.collection.files import aside, locked, publish, read_json, write_json
+from dclust.collection.files import aside, located, locked, publish, read_json, write_json
 from dclust.collection.layout import Layout
 from dclust.collection.reading import Collection
 from dclust.collection.records import load_record
-from dclust.collection.writing import write_table
+from dclust.collection.slicing import tail_of
+from dclust.collection.sources import full_name
+from dclust.collection.writing import SEAL, write_table
 from dclust.errors import CollectionError, SpecError
 from dclust.ingest.features import sealed_rows
 from dclust.ingest.ingesting import ingest
@@ -30,7 +34,7 @@ from dclust.passes.writing import Write, each
 def assign(
     run: str | Path,
     source: str,
-    dest: str | Path,
+    dest: str | Path | None = None,
     runner: Runner | None = None,
     name: str | None = None,
     max_bad_fraction: float = 0.05,
@@ -40,8 +44,9 @@ def assign(
     Parameters
     ----------
     run : folder of a run whose results are published
-    source : images, or a sealed collection of them
-    dest : folder to make, with `labels.parquet` in it
+    source : images, or a sealed collection of them; of the run's own collection, once that has
+        grown, only the rows are labelled that neither the run nor an earlier call has labelled
+    dest : folder to make, with `labels.parquet` in it; by default one in the run's folder
     runner : where it runs; threads by default
     name : which clustering, where the run has several; the first by default
 
@@ -56,11 +61,9 @@ def assign(
     SpecError
         There is no such clustering, or its features cannot be computed from images.
     """
-    results, dest, runner = Path(run) / "results", Path(dest).absolute(), runner or Threads()
+    results, runner = Path(run) / "results", runner or Threads()
     if not results.exists():
         raise CollectionError(f"{run} has no results yet. Finish it: `dclust resume {run}`.")
-    if dest.exists():
-        raise CollectionError(f"{dest} exists already and is never overwritten. Name another.")
     pipeline = read_json(results / "model" / "pipeline.json", f"the run {run}", "Run it again.")
     name = name or pipeline["names"][0]
     if name not in pipeline["names"]:
@@ -73,11 +76,23 @@ def assign(
         )
     kinds = (*MODELS, Axes)
     model: Any = load_record(results / name / "model" / "centers.safetensors", kinds)
+    given = located(source) if not source.startswith("sklearn:") else None
+    known = Collection(given) if given is not None and (given / SEAL).exists() else None
+    start = _first_new(known, Path(run), pipeline, name) if known else 0
+    if dest is None:
+        called = (given.name if given is not None else source).replace(":", "-")
+        dest = Path(run) / f"assigned-{called}{f'-from-{start}' if start else ''}"
+    dest = Path(dest).absolute()
+    if dest.exists():
+        raise CollectionError(f"{dest} exists already and is never overwritten. Name another.")
     work = aside(dest)
     work.mkdir(parents=True)
     try:
         with locked(work, "writing"):
-            collection = _collection(source, work, pipeline, runner, max_bad_fraction)
+            if known is None:
+                collection = _collection(source, work, pipeline, runner, max_bad_fraction)
+            else:
+                collection = tail_of(known, start, work / "tail.zarr") if start else known
             _fits(collection, pipeline, run)
             rows = features_of(features, collection, work, runner)
             axes = results / "model" / "axes.safetensors"
@@ -90,7 +105,10 @@ def assign(
             each(runner, Write(str(root), layout, WriteLabels(model.at, model.grid)), chunks)
             labels = sealed_rows(root, layout, collection)
         made = work / "published"
-        _write(made, labels, collection, model, {"run": str(run), "clustering": name})
+        about = {"run": str(run), "clustering": name, "source": full_name(source)}
+        about["start"] = start
+        about["digest"] = (known or collection).digest
+        _write(made, labels, collection, model, about)
         publish(made, dest)
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -101,14 +119,36 @@ def _collection(
     source: str, work: Path, pipeline: dict[str, Any], runner: Runner, bad: float
 ) -> Collection:
     """The new images, decoded as the old ones were."""
-    if (Path(source) / "collection.json").exists():
-        return Collection(source)
-    found = {**pipeline["ingest"], "classes": "none", "max_bad_fraction": bad}
+    own = {"classes": "none", "column": None, "name": None, "label": None, "features": None}
+    found = {**pipeline["ingest"], **own}
     shapes = [c["shape"] for c in pipeline["columns"] if c["name"] == "images"]
     if shapes and found["size"] is None and shapes[0][0] == shapes[0][1]:
         # It learned from arrays; files become images of that size and colour.
         found |= {"size": shapes[0][0], "colour": "grey" if shapes[0][2] == 1 else "rgb"}
-    return ingest(source, work / "collection.zarr", Settings(**found), runner)
+    settings = replace(Settings.from_json(found), max_bad_fraction=bad)
+    return ingest(source, work / "collection.zarr", settings, runner)
+
+
+def _first_new(known: Collection, run: Path, pipeline: dict[str, Any], name: str) -> int:
+    """The first row of a collection that has not been labelled yet, should it have grown.
+
+    Raises
+    ------
+    CollectionError
+        All of it was labelled by an earlier call.
+    """
+    seen = {pipeline["collection"]: "the run"}
+    for path in sorted(run.glob("assigned-*/assigned.json")):
+        about = read_json(path, f"the run {run}", "Remove that folder.")
+        if about["clustering"] == name:
+            seen[about["digest"]] = str(path.parent)
+    if seen.get(known.digest, "the run") != "the run":
+        raise CollectionError(
+            f"{known.path} has no rows that {seen[known.digest]} does not label already. Add some: "
+            f"`dclust ingest --append SOURCE {known.path}`."
+        )
+    starts = [h["start"] for h in known.seal.get("history", ()) if h["after"] in seen]
+    return max(starts, default=0)
 
 
 def _fits(collection: Collection, pipeline: dict[str, Any], run: str | Path) -> None:
@@ -131,7 +171,7 @@ def _write(
     there = labels.valid(0, labels.rows)
     table = pa.table(
         {
-            "row": np.arange(labels.rows),
+            "row": np.arange(labels.rows) + about["start"],
             "source": collection.table(["source"])["source"],
             "cluster": pa.array(labels.read("label", 0, labels.rows), mask=~there),
             "distance": pa.array(labels.read("distance", 0, labels.rows), mask=~there),
@@ -139,13 +179,13 @@ def _write(
         }
     )
     made.mkdir()
-    write_table(made / "labels.parquet", table)
+    write_table(made / "labels.parquet", table.filter(pc.not_equal(table["status"], "padding")))
     counts = np.bincount(labels.read("label", 0, labels.rows)[there], minlength=len(model.at))
     write_json(
         made / "assigned.json",
         {
             **about,
-            "rows": labels.rows,
+            "rows": collection.items,
             "labelled": int(there.sum()),
             "sizes": counts.tolist(),
         },

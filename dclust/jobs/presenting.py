@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import yaml
 
 from dclust.algorithms.pca import PCA, project
 from dclust.collection.files import read_json
+from dclust.collection.looking import class_name, names_of
 from dclust.collection.reading import Collection
 from dclust.jobs.folder import RunFolder
-from dclust.jobs.publishing import Result, sampled_silhouettes, sources_of
+from dclust.jobs.publishing import Result, sampled_silhouettes
 from dclust.jobs.rows import Rows, image_shape
 from dclust.jobs.spec import Spec
 from dclust.kernels.draws import uniform
@@ -20,6 +20,7 @@ from dclust.metrics.external import matching
 from dclust.metrics.internal import Estimate
 from dclust.passes.runner import one_blas_thread
 from dclust.report.findings import (
+    Arrival,
     ClusterFindings,
     Clustering,
     Confusion,
@@ -38,7 +39,7 @@ class Album:
 
     def __init__(self, collection: Collection, rows: np.ndarray) -> None:
         wanted = np.unique(rows)
-        self.names = sources_of(collection, wanted)
+        self.names = names_of(collection, wanted)
         self.pixels: dict[int, np.ndarray] = {}
         if image_shape(collection) is not None and len(wanted):
             images = collection.take("images", wanted)
@@ -70,7 +71,7 @@ def findings_of(
     album = Album(collection, _all_rows(results, shown, duplicates))
     at = _map_rows(results[0])
     failed = collection.table(["source", "status", "reason", "error"])
-    failed = failed.filter(pc.not_equal(failed["status"], "ok"))
+    failed = failed.filter(pc.equal(failed["status"], "failed"))
     bad = [
         (f["source"], f["reason"], f["error"] or "")
         for f in failed.slice(0, FAILED_SHOWN).to_pylist()
@@ -84,7 +85,7 @@ def findings_of(
         title=spec.name,
         collection=collection.path.name,
         made_at=read_json(run.path / "started.json", "the run", "")["at"],
-        rows=collection.rows,
+        rows=collection.items,
         valid_rows=collection.valid_rows,
         image_shape=image_shape(collection),
         features=rows.about,
@@ -95,6 +96,10 @@ def findings_of(
         failed=tuple(bad),
         failed_total=len(failed),
         others_total=collection.seal.get("others", 0),
+        arrivals=tuple(
+            Arrival(h["source"], h["rows"], h["failed"], h["changed"], h["vanished"])
+            for h in collection.seal.get("history", ())
+        ),
         duplicate_groups=tuple(g for g in groups if g),
         duplicate_rows=collection.seal.get("duplicate_rows", 0),
         steps=tuple((name, found["seconds"]) for name, found in steps.items()),
@@ -232,12 +237,6 @@ def _classes(result: Result, number: int, collection: Collection) -> tuple[tuple
     return tuple((class_name(collection, int(kinds[i])), int(count[i])) for i in order)
 
 
-def class_name(collection: Collection, number: int) -> str:
-    """The name of a true class, or its number where it has none."""
-    names = collection.classes
-    return names[number] if names and number < len(names) else str(number)
-
-
 def _confusion(result: Result, collection: Collection) -> Confusion | None:
     """True classes against clusters, each class' matched cluster on the diagonal."""
     table = result.table
@@ -257,11 +256,10 @@ def _confusion(result: Result, collection: Collection) -> Confusion | None:
 
 def _duplicates(collection: Collection) -> list[list[int]]:
     """The first groups of equal files, a few rows of each."""
-    path = collection.path / "duplicates.parquet"
-    if not path.exists():
+    if "duplicates" not in collection.seal:
         return []
     groups: dict[int, list[int]] = {}
-    for line in pq.read_table(path, columns=["group", "row"]).to_pylist():
+    for line in collection.duplicates().select(["group", "row"]).to_pylist():
         groups.setdefault(line["group"], []).append(line["row"])
     return [g[:6] for g in list(groups.values())[:DUPLICATES_SHOWN]]
 

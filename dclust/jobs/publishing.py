@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dclust.collection.files import publish, sync_file, write_file, write_json
+from dclust.collection.looking import names_of
 from dclust.collection.reading import Collection
 from dclust.collection.writing import write_table
 from dclust.jobs.clustering import (
@@ -141,8 +143,7 @@ def write_rows(path: Path, result: Result, collection: Collection) -> None:
     labels, start = result.labels, 0
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         # In step with the collection's own table: a few row groups in memory at a time.
-        file = pq.ParquetFile(collection.path / "rows.parquet")
-        for batch in file.iter_batches(65_536, columns=["row", "source"]):
+        for batch in collection.batches(["row", "source", "status"]):
             stop = start + len(batch)
             there = labels.valid(start, stop)
             numbers = np.arange(start, stop)
@@ -153,7 +154,8 @@ def write_rows(path: Path, result: Result, collection: Collection) -> None:
                 pa.array(labels.read("distance", start, stop), mask=~there),
                 pa.array([known.get(int(i)) for i in numbers], pa.float64()),
             ]
-            writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+            part = pa.Table.from_arrays(columns, schema=schema)
+            writer.write_table(part.filter(pc.not_equal(batch["status"], "padding")))
             start = stop
     sync_file(path)
 
@@ -180,14 +182,14 @@ def publish_results(
     for result in results:
         folder = made / result.name
         (folder / "model").mkdir(parents=True)
-        shutil.copytree(result.labels.path, folder / "labels.zarr")
+        shutil.copytree(str(result.labels.path), folder / "labels.zarr")
         shutil.copy2(
             run.path / "checkpoints" / f"{result.name}.safetensors",
             folder / "model" / "centers.safetensors",
         )
         typical = result.found.spread.typical.row if result.found.spread else np.empty(0, int)
         write_table(
-            folder / "clusters.parquet", cluster_table(result, sources_of(collection, typical))
+            folder / "clusters.parquet", cluster_table(result, names_of(collection, typical))
         )
         write_rows(folder / "rows.parquet", result, collection)
     (made / "model").mkdir()
@@ -226,12 +228,3 @@ def manifest(folder: Path) -> dict[str, Any]:
             files.append({"path": name, "size": path.stat().st_size, "sha256": digest.hexdigest()})
             sync_file(path)
     return {"format": 1, "files": files}
-
-
-def sources_of(collection: Collection, rows: np.ndarray) -> dict[int, str]:
-    """Names of a few rows."""
-    wanted = np.unique(rows)
-    if len(wanted) == 0:
-        return {}
-    names = collection.table(["source"])["source"].take(pa.array(wanted))
-    return dict(zip(wanted.tolist(), names.to_pylist(), strict=True))

@@ -8,12 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dclust.collection.files import clear_asides, locked, read_json, write_json
+from dclust.collection.files import clear_asides, located, locked, read_json, write_json
 from dclust.collection.reading import Collection
 from dclust.collection.sources import open_source
 from dclust.collection.writing import SEAL
 from dclust.errors import CollectionError
-from dclust.ingest.ingesting import ingest
+from dclust.ingest.ingesting import append, ingest
+from dclust.ingest.planning import differing
 from dclust.jobs.clustering import fit_clusters, measure, write_labels
 from dclust.jobs.folder import RunFolder
 from dclust.jobs.planning import Plan, plan_job
@@ -122,27 +123,30 @@ class Attempt:
     def _collection(self) -> Collection:
         """The collection to cluster: made now, found unchanged, or given."""
         spec, settings = self.spec, self.spec.ingest.settings()
-        root = Path(spec.collection or self.folder.path / "collection.zarr")
-        source = spec.source
-        if source is not None and (root / SEAL).exists():
-            _unchanged(Collection(root), open_source(source, settings.classes).mark(), spec)
+        root = located(spec.collection or self.folder.path / "collection.zarr")
+        source, there = spec.source, (root / SEAL).exists()
+        if source is not None and there and spec.ingest.append:
+
+            def grow() -> dict[str, Any]:
+                made = append(source, root, self.runner, settings.max_bad_fraction)
+                return {"rows": made.items, "valid_rows": made.valid_rows}
+
+            self._step("ingest", grow)
+        elif source is not None and there:
+            _unchanged(Collection(root), open_source(source, settings.reading).mark(), spec)
         elif source is not None:
 
             def do() -> dict[str, Any]:
                 # What an earlier attempt began is finished; ingest checks that it fits.
                 made = ingest(source, root, settings, self.runner, resume=True)
-                return {"rows": made.rows, "valid_rows": made.valid_rows}
+                return {"rows": made.items, "valid_rows": made.valid_rows}
 
             self._step("ingest", do)
-        collection = Collection(root)
         pinned = self.folder.path / "collection.json"
-        if not pinned.exists():
-            write_json(pinned, {"path": str(root), "digest": collection.digest})
-        elif read_json(pinned, "the run", "")["digest"] != collection.digest:
-            raise CollectionError(
-                f"{root} is not the collection that {self.folder.path} was started with: it was "
-                "made anew since. Start a new run."
-            )
+        if pinned.exists():  # it may have grown since: the run goes on with what it began with
+            return Collection(root, digest=read_json(pinned, "the run", "")["digest"])
+        collection = Collection(root)
+        write_json(pinned, {"path": str(root), "digest": collection.digest})
         return collection
 
     def _rows(self, collection: Collection) -> Rows:
@@ -176,7 +180,7 @@ class Attempt:
             "collection": {
                 "path": str(collection.path),
                 "digest": collection.digest,
-                "rows": collection.rows,
+                "rows": collection.items,
                 "valid_rows": collection.valid_rows,
                 "failed": collection.seal.get("failed", {}),
                 "duplicate_rows": collection.seal.get("duplicate_rows", 0),
@@ -205,17 +209,13 @@ def _unchanged(found: Collection, mark: str, spec: Spec) -> None:
     CollectionError
         The source or the settings are not those it was made from.
     """
-    settings = spec.ingest.settings().as_json()
     faults = []
     if found.seal.get("fingerprint") != mark:
         faults.append(f"the source {spec.source} has changed since it was made")
-    faults += [
-        f"{name} was {found.seal['settings'].get(name)!r} and is now {value!r}"
-        for name, value in settings.items()
-        if found.seal["settings"].get(name) != value
-    ]
+    faults += differing(found.seal["settings"], spec.ingest.settings())
     if faults:
         raise CollectionError(
-            f"the collection {found.path} does not fit the job: {'; '.join(faults)}. Name another "
-            "`collection`, or leave it out: then each run makes its own."
+            f"the collection {found.path} does not fit the job: {'; '.join(faults)}. Let it grow "
+            "(`ingest: {append: true}`), name another `collection`, or leave it out: then each "
+            "run makes its own."
         )

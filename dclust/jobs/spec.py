@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from dclust.collection.files import located
+from dclust.collection.sources import full_name
 from dclust.errors import SpecError, listed
 from dclust.ingest.planning import Settings
 
@@ -29,10 +31,18 @@ class IngestPart(Part):
     order: Literal["auto", "hashed", "source"] = "auto"
     max_bad_fraction: Annotated[float, Field(ge=0, le=1)] = 0.05
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0  # of the hashed order, not of the job
+    decoder: Literal["auto", "pillow", "simplejpeg"] = "auto"
+    expect: Annotated[int, Field(ge=0)] = 0  # rows in the end, where the collection will grow
+    column: str | None = None  # of a table: the images, paths or vectors
+    name: str | None = None  # of a table: what to call an item
+    label: str | None = None  # of a table or an array file: the classes
+    features: str | None = None  # of a table of images: vectors to keep beside them
+    allow: tuple[str, ...] = ()  # hosts that http(s) may be asked of
+    append: bool = False  # a `collection` that is there already gets what is new in the `source`
 
     def settings(self) -> Settings:
         """What ingest takes."""
-        return Settings(**self.model_dump())
+        return Settings(**self.model_dump(exclude={"append"}))
 
 
 class PixelsPart(Part):
@@ -177,24 +187,20 @@ class Spec(Part):
     def rooted(self) -> "Spec":
         """The same job from wherever it is resumed: every path from the root."""
         changes: dict[str, Any] = {}
-        if self.source and not self.source.startswith("sklearn:"):
-            changes["source"] = _rooted(self.source)
+        if self.source:
+            changes["source"] = full_name(self.source)
         if self.collection:
-            changes["collection"] = _rooted(self.collection)
+            changes["collection"] = str(located(self.collection))
         given = self.features.from_
         if given and Path(given).expanduser().exists():
-            changes["features"] = self.features.model_copy(update={"from_": _rooted(given)})
+            changes["features"] = self.features.model_copy(update={"from_": str(located(given))})
         if Path(self.where).is_file():
-            changes["where"] = _rooted(self.where)
+            changes["where"] = str(located(self.where))
         return self.model_copy(update=changes)
 
     def as_json(self) -> dict[str, Any]:
         """The spec with all defaults, as it is kept in the run."""
         return self.model_dump(mode="json", by_alias=True)
-
-
-def _rooted(path: str) -> str:
-    return str(Path(path).expanduser().absolute())
 
 
 class _Loader(yaml.SafeLoader):

@@ -74,6 +74,17 @@ class Clustering:
 
 
 @dataclass(frozen=True)
+class Arrival:
+    """What came into the collection at once, and what an append had to say of the source."""
+
+    source: str
+    items: int
+    failed: int
+    changed: int  # files that were written again since; the old rows stay
+    vanished: int  # files of that source that are gone; their rows stay
+
+
+@dataclass(frozen=True)
 class Findings:
     """What one job found: a collection, one or more clusterings, and what went wrong."""
 
@@ -90,6 +101,7 @@ class Findings:
     failed: tuple[tuple[str, str, str], ...]  # (name, reason, error), the first of them
     failed_total: int
     others_total: int  # files of the source that are no images
+    arrivals: tuple[Arrival, ...]  # in the order they came
     duplicate_groups: tuple[tuple[Picture, ...], ...]  # the first of them
     duplicate_rows: int  # rows that repeat an earlier one exactly
     steps: tuple[tuple[str, float], ...]  # (step, seconds)

@@ -64,7 +64,7 @@ def render(findings: Findings) -> str:
 
     """
     look = _look(findings)
-    return _template().render(
+    return template("page.html").render(
         f=findings,
         views=[_view(c, findings, f"v{n}") for n, c in enumerate(findings.clusterings, 1)],
         rivals=tables.rivals(findings.clusterings),
@@ -77,8 +77,8 @@ def render(findings: Findings) -> str:
 
 
 @cache
-def _template() -> Template:
-    """The page as a template whose every expression is made visible, then escaped."""
+def template(name: str) -> Template:
+    """A page as a template whose every expression is made visible, then escaped."""
     space = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
@@ -91,7 +91,7 @@ def _template() -> Template:
     space.filters |= {name: getattr(words, name) for name in names.split()}
     space.filters["interval"] = lambda s: words.interval(s.low, s.high, s.value)
     space.filters["png"] = lambda pixels: _uri("png", encode_png(pixels))
-    return space.get_template("page.html")
+    return space.get_template(name)
 
 
 def _view(clustering: Clustering, findings: Findings, key: str) -> View:

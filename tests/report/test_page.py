@@ -10,6 +10,7 @@ import pytest
 
 from dclust.report import figures, tables, words
 from dclust.report.findings import (
+    Arrival,
     ClusterFindings,
     Clustering,
     Confusion,
@@ -103,6 +104,7 @@ def findings(*clusterings, names=("a/b.png",), **changes):
         failed=tuple((name, "not_an_image", f"starts with {name}") for name in names),
         failed_total=len(names),
         others_total=3,
+        arrivals=tuple(Arrival(name, 9, 8, 7, 6) for name in ("photos", *names)),
         duplicate_groups=tuple((picture(1, name), picture(1, name)) for name in names),
         duplicate_rows=len(names),
         steps=(("ingest", 1.0), ("cluster", 200.0)),
@@ -196,6 +198,7 @@ def test_page_has_every_section():
         assert said in seen.words
     assert "0.512 [0.498, 0.526]" in seen.words
     assert "dclust run job.yaml" in seen.words
+    assert "has grown 1 time, last by 9 images" in seen.words
     assert seen.tags.count("svg") == 9
 
 
