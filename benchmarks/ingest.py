@@ -1,126 +1,220 @@
-"""Ingest against a bare loop of Pillow in as many processes: same files, draft, size, filter.
+"""Ingest against a bare loop of the same decoder in as many processes, from four kinds of source.
 
-    python -m benchmarks.ingest FOLDER_OF_JPEGS [--files 10000] [--repeats 3]
+    python -m benchmarks.ingest FOLDER_OF_JPEGS [--files 10000] [--repeats 5] [--decoder pillow]
 
-Copies the JPEGs under distinct names until there are enough, then times both in turn, the start
-of the processes excluded, and writes the table into README.md.
+Copies the JPEGs under distinct names until there are enough, keeps them as many small files, one
+large tar and one Parquet table, and times both in turn, the start of the processes excluded. The
+bare loop reads, decodes and keeps nothing. A bucket is served through a pipe of known width, and
+what counts there is how much of the width is used. Writes the table into README.md.
 """
 
 import argparse
+import io
 import itertools
 import os
 import platform
 import shutil
 import statistics
+import tarfile
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+import simplejpeg
 from PIL import Image
 
+from benchmarks.pipe import bucket
 from dclust.ingest import Settings, ingest
 from dclust.passes.cluster import place
 from dclust.passes.events import Events
+from dclust.passes.runner import Runner
 
-SIZE, WORKERS = 64, 2
+SIZE, WORKERS, PARTS = 64, 2, 16
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
 
 
-def bare(paths: list[str]) -> int:
-    """The loop one would write: open, draft, convert, resize; nothing checked, nothing kept."""
-    done = 0
-    for path in paths:
-        with Image.open(path) as image:
-            image.draft("RGB", (2 * SIZE, 2 * SIZE))
-            done += image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BILINEAR).size[0] > 0
-    return done
+def decode(data: bytes, decoder: str) -> int:
+    """The lines one would write: open, shrink while decoding, convert, resize."""
+    if decoder == "simplejpeg":
+        least = 2 * SIZE
+        found = simplejpeg.decode_jpeg(data, "RGB", min_height=least, min_width=least, min_factor=1)
+        image = Image.fromarray(found)
+    else:
+        image = Image.open(io.BytesIO(data))
+        image.draft("RGB", (2 * SIZE, 2 * SIZE))
+        image = image.convert("RGB")
+    return int(image.resize((SIZE, SIZE), Image.Resampling.BILINEAR).size[0] > 0)
 
 
-def time_bare(pool: ProcessPoolExecutor, paths: list[str]) -> float:
-    """Seconds of the bare loop, the files dealt out evenly."""
-    start = time.perf_counter()
-    parts = [paths[i::64] for i in range(64)]
-    assert sum(pool.map(bare, parts)) == len(paths)
-    return time.perf_counter() - start
+def files_of(folder: Path, part: int) -> Iterator[bytes]:
+    """Every so-manieth file of a folder."""
+    for path in sorted(folder.iterdir())[part::PARTS]:
+        yield path.read_bytes()
 
 
-def copies(source: Path, target: Path, count: int) -> tuple[list[str], int]:
-    """`count` JPEGs under distinct names, and their bytes."""
+def members_of(path: Path, part: int) -> Iterator[bytes]:
+    """A part of a tar, as long as the others and in one piece."""
+    with tarfile.open(path) as file:
+        members = file.getmembers()
+        size = -(-len(members) // PARTS)
+        for member in members[part * size : (part + 1) * size]:
+            found = file.extractfile(member)
+            assert found is not None
+            yield found.read()
+
+
+def rows_of(path: Path, part: int) -> Iterator[bytes]:
+    """Every so-manieth row group of a table."""
+    file = pq.ParquetFile(path)
+    groups = list(range(file.num_row_groups))[part::PARTS]
+    for batch in file.iter_batches(64, row_groups=groups, columns=["jpg"]) if groups else ():
+        yield from batch["jpg"].to_pylist()
+
+
+def bare(read: Callable[[Path, int], Iterator[bytes]], path: Path, decoder: str, part: int) -> int:
+    """One part of the bare loop."""
+    return sum(decode(data, decoder) for data in read(path, part))
+
+
+def copies(source: Path, target: Path, count: int) -> tuple[int, int]:
+    """`count` JPEGs under distinct names: how many, and their bytes."""
     found = sorted(p for p in source.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg"))
-    if not found:
-        raise SystemExit(f"there are no JPEGs below {source}")
     good = []
     for path in found:
         try:
-            bare([str(path)])
+            for decoder in ("pillow", "simplejpeg"):
+                decode(path.read_bytes(), decoder)
             good.append(path)
         except (OSError, SyntaxError, ValueError):
             continue  # the bare loop would end here
-    paths, size = [], 0
+    if not good:
+        raise SystemExit(f"there are no JPEGs below {source}")
+    size = 0
+    target.mkdir()
     for i, path in enumerate(itertools.islice(itertools.cycle(good), count)):
-        paths.append(str(target / f"{i:06d}.jpg"))
-        shutil.copyfile(path, paths[-1])
+        shutil.copyfile(path, target / f"{i:06d}.jpg")
         size += path.stat().st_size
-    return paths, size
+    return count, size
+
+
+def keep(
+    folder: Path, root: Path
+) -> dict[str, tuple[Path, Callable[[Path, int], Iterator[bytes]]]]:
+    """The same files in each kind of source, and how a bare loop reads it."""
+    paths = sorted(folder.iterdir())
+    with tarfile.open(root / "one.tar", "w") as file:
+        for path in paths:
+            file.add(path, path.name)
+    schema = pa.schema({"key": pa.string(), "jpg": pa.binary()})
+    with pq.ParquetWriter(root / "one.parquet", schema) as writer:
+        for a in range(0, len(paths), 500):
+            some = paths[a : a + 500]
+            rows = {"key": [p.stem for p in some], "jpg": [p.read_bytes() for p in some]}
+            writer.write_table(pa.table(rows, schema=schema))
+    return {
+        "many small files": (folder, files_of),
+        "one large tar": (root / "one.tar", members_of),
+        "one Parquet table": (root / "one.parquet", rows_of),
+    }
+
+
+def timed(do: Callable[[], object]) -> float:
+    """Seconds it takes."""
+    start = time.perf_counter()
+    do()
+    return time.perf_counter() - start
+
+
+def ingested(source: str, root: Path, decoder: str, runner: Runner) -> None:
+    """Make a collection of it, and remove it again."""
+    settings = Settings(size=SIZE, resize="stretch", decoder=decoder)  # type: ignore[arg-type]
+    ingest(source, root / "made.zarr", settings, runner)
+    shutil.rmtree(root / "made.zarr")
 
 
 def main() -> None:
-    """Time both, and write the table."""
+    """Time all, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--files", type=int, default=10_000)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--width", type=float, default=10.0, help="of the bucket's pipe, MB/s")
     given = parser.parse_args()
-    with (
-        tempfile.TemporaryDirectory() as temporary,
-        ProcessPoolExecutor(WORKERS) as pool,
-        place("local", WORKERS, None, Events()) as (runner, _),
-    ):
-        folder = Path(temporary) / "images"
-        folder.mkdir()
-        paths, size = copies(given.folder, folder, given.files)
-        settings, theirs, ours = Settings(size=SIZE, resize="stretch"), [], []
-        time_bare(pool, paths[:200])
-        for i in range(given.repeats):
-            theirs.append(time_bare(pool, paths))
-            start = time.perf_counter()
-            ingest(str(folder), Path(temporary) / f"{i}.zarr", settings, runner)
-            ours.append(time.perf_counter() - start)
-            shutil.rmtree(Path(temporary) / f"{i}.zarr")
-            print(f"bare {theirs[-1]:.1f} s, dclust {ours[-1]:.1f} s", flush=True)
-    write(table(given.files, size, theirs, ours))
+    lines = []
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(temporary)
+        count, size = copies(given.folder, root / "images", given.files)
+        sources = keep(root / "images", root)
+        with (
+            ProcessPoolExecutor(WORKERS) as pool,
+            place("local", WORKERS, None, Events()) as (runner, _),
+        ):
+            list(pool.map(partial(bare, files_of, root / "images", "pillow"), range(2)))
+            for decoder, (name, (path, read)) in itertools.product(
+                ("pillow", "simplejpeg"), sources.items()
+            ):
+                loop = partial(bare, read, path, decoder)
+                theirs, ours = [], []
+                for _ in range(given.repeats):
+                    theirs.append(timed(lambda loop=loop: list(pool.map(loop, range(PARTS)))))  # type: ignore[misc]
+                    ours.append(timed(partial(ingested, str(path), root, decoder, runner)))
+                lines.append(row(f"{name}, {decoder}", count, size, theirs, ours))
+                print(lines[-1], flush=True)
+        some = count // 10
+        with (
+            bucket(sorted((root / "images").iterdir())[:some], given.width) as (url, weight),
+            place("local", WORKERS, None, Events()) as (runner, _),
+        ):
+            ours = [timed(partial(ingested, url, root, "pillow", runner)) for _ in range(3)]
+        share = weight / 1e6 / given.width / statistics.median(ours)
+    write(table(count, size, lines, bucket_line(some, weight, given.width, ours, share)))
 
 
-def table(files: int, size: int, theirs: list[float], ours: list[float]) -> str:
-    """The result as Markdown, with the date, versions and machine."""
+def row(name: str, count: int, size: int, theirs: list[float], ours: list[float]) -> str:
+    """One line of the table."""
     ratios = sorted(t / o for t, o in zip(theirs, ours, strict=True))
-    lines = [
-        f"{files:,} JPEGs ({size / 1e6:,.0f} MB) to {SIZE}x{SIZE}, {WORKERS} processes, in turn:",
-        "",
-        "| | seconds | files/s | MB/s |",
-        "|---|---|---|---|",
-    ]
-    for name, seconds in (
-        ("bare Pillow loop (decodes, keeps nothing)", statistics.median(theirs)),
-        ("`dclust ingest` (checks, hashes, writes, syncs)", statistics.median(ours)),
-    ):
-        rate, speed = files / seconds, size / 1e6 / seconds
-        lines.append(f"| {name} | {seconds:.1f} | {rate:,.0f} | {speed:,.0f} |")
-    packages = ", ".join(f"{p} {version(p)}" for p in ("dclust", "pillow", "zarr", "dask"))
-    lines += [
-        "",
-        (
-            f"The rate of dclust is {statistics.median(ratios):.2f} of the bare loop's "
-            f"({ratios[0]:.2f} to {ratios[-1]:.2f}). {datetime.now(UTC):%Y-%m-%d}, "
-            f"Python {platform.python_version()}, {packages}; {os.cpu_count()} cores, "
-            f"{platform.machine()}. Written by `python -m benchmarks.ingest`."
-        ),
-    ]
-    return "\n".join(lines)
+    rates = [count / statistics.median(s) for s in (theirs, ours)]
+    speed = size / 1e6 / statistics.median(ours)
+    spread = f"{ratios[0]:.2f} to {ratios[-1]:.2f}"
+    return (
+        f"| {name} | {rates[0]:,.0f} | {rates[1]:,.0f} | {speed:,.0f} | "
+        f"{statistics.median(ratios):.2f} ({spread}) |"
+    )
+
+
+def bucket_line(count: int, weight: int, width: float, ours: list[float], share: float) -> str:
+    """What is said of the bucket."""
+    seconds = statistics.median(ours)
+    return (
+        f"A bucket of {count:,} such files ({weight / 1e6:,.0f} MB) behind a pipe of {width:g} "
+        f"MB/s takes {seconds:.1f} s, {share:.0%} of the pipe's width."
+    )
+
+
+def table(count: int, size: int, lines: list[str], bucket_said: str) -> str:
+    """The result as Markdown, with the date, versions and machine."""
+    names = ("dclust", "pillow", "simplejpeg", "pyarrow", "zarr", "dask")
+    packages = ", ".join(f"{p} {version(p)}" for p in names)
+    head = (
+        f"{count:,} JPEGs ({size / 1e6:,.0f} MB) to {SIZE}x{SIZE}, {WORKERS} processes; a bare "
+        "loop of the same decoder, which keeps nothing, and `dclust ingest`, which checks, hashes, "
+        "writes and syncs, in turn:"
+    )
+    foot = (
+        f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {packages}; "
+        f"{os.cpu_count()} cores, {platform.machine()}. Medians of the pairs. Written by "
+        "`python -m benchmarks.ingest`."
+    )
+    title = "| source, decoder | bare, files/s | dclust, files/s | MB/s | of the bare loop's rate |"
+    return "\n".join([head, "", title, "|---|---|---|---|---|", *lines, "", bucket_said, "", foot])
 
 
 def write(text: str) -> None:

@@ -37,9 +37,10 @@ def test_no_drawer_for_odds_and_ends(path):
     assert not re.search(r"^class \w*(Manager|Handler)\b", path.read_text(), re.MULTILINE)
 
 
-def test_only_the_collection_floor_knows_zarr_and_pillow():
-    """Zarr and Pillow are imported by one floor, dask and distributed by another."""
-    rooms = {"zarr": "collection", "PIL": "collection", "distributed": "passes"}
+def test_only_the_collection_floor_knows_what_files_are_made_of():
+    """Zarr, Pillow, HDF5 and buckets are known to one floor, dask and distributed to another."""
+    rooms = dict.fromkeys(("zarr", "PIL", "fsspec", "upath", "h5py", "simplejpeg"), "collection")
+    rooms["distributed"] = "passes"
     allowed = {("estimators", "distributed")}  # finds the user's client
     for path in (ROOT / "dclust").rglob("*.py"):
         room = path.relative_to(ROOT / "dclust").parts[0]
@@ -64,8 +65,10 @@ def test_constraints_name_a_version_for_every_dependency():
         name, version = re.fullmatch(r"([A-Za-z0-9._-]+)==([A-Za-z0-9.+!_-]+)", line).groups()
         pinned[re.sub(r"[-_.]+", "-", name).lower()] = version
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["test"]]
-    wanted += project["optional-dependencies"]["dask-ml"]
+    extras = project["optional-dependencies"]
+    wanted = list(project["dependencies"])
+    for extra in ("test", "dask-ml", "fast", "hdf5", "s3"):  # the first names the last three
+        wanted += [r for r in extras[extra] if not r.startswith("dclust[")]
     for requirement in wanted:
         name = re.match(r"[A-Za-z0-9._-]+", requirement).group()
         assert re.sub(r"[-_.]+", "-", name).lower() in pinned, name

@@ -9,19 +9,13 @@ import click
 
 from dclust import __version__
 from dclust.cli.exits import FAILED, stop_on_signals, told
+from dclust.cli.exporting import export
+from dclust.cli.ingesting import ingest
+from dclust.cli.inspecting import inspect
+from dclust.cli.options import JSON, PATH, WHERE, WORKERS, print_json
 from dclust.cli.progress import Bars
-from dclust.cli.showing import inspected, run_state, summary
+from dclust.cli.showing import run_state, summary
 from dclust.errors import CollectionError, SpecError
-
-PATH = click.Path(path_type=Path)
-WHERE = click.option(
-    "--where",
-    default="local",
-    show_default=True,
-    help="local, threads, tcp://host:port, tls://host:port or a scheduler file.",
-)
-WORKERS = click.option("--workers", type=click.IntRange(1), help="Processes or threads to use.")
-JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -30,92 +24,24 @@ def main() -> None:
     """Cluster image collections of any size: exact, measured, resumable."""
 
 
-def _print(content: Any) -> None:
-    click.echo(json.dumps(content, indent=2))
+for verb in (ingest, inspect, export):
+    main.add_command(verb)
 
 
 @main.command()
-@click.argument("source")
-@click.argument("dest", type=PATH)
-@click.option("--size", type=click.IntRange(1, 4096), help="Side in pixels [64 for files].")
-@click.option("--resize", type=click.Choice(["fit", "fill", "stretch"]), default="fit")
-@click.option("--colour", type=click.Choice(["rgb", "grey"]), default="rgb")
-@click.option(
-    "--classes",
-    type=click.Choice(["none", "parent"]),
-    default="none",
-    help="parent: an image's folder is its true class.",
-)
-@click.option("--order", type=click.Choice(["auto", "hashed", "source"]), default="auto")
-@click.option("--seed", type=click.IntRange(0), default=0, help="Of the hashed order.")
-@click.option("--max-bad-fraction", type=click.FloatRange(0, 1), default=0.05, show_default=True)
-@click.option("--resume", is_flag=True, help="Go on with an ingest that was stopped.")
-@WHERE
-@WORKERS
+@click.argument("collection")
 @JSON
-def ingest(
-    source: str,
-    dest: Path,
-    resume: bool,
-    where: str,
-    workers: int | None,
-    as_json: bool,
-    **settings: Any,
-) -> None:
-    """Turn SOURCE into the collection DEST (NAME.zarr).
-
-    SOURCE is a folder of images, a .npy, .npz, IDX or Zarr array, sklearn:digits or
-    sklearn:photos.
-    """
-    from dclust.ingest import Settings
-    from dclust.ingest import ingest as make
-    from dclust.passes.cluster import place
-    from dclust.passes.events import Events
-
-    with told(), Bars() as bars, place(where, workers, None, Events([bars])) as (runner, _):
-        made = make(source, dest, Settings(**settings), runner, resume)
-        _print(inspected(made)) if as_json else click.echo(made.path)
-
-
-@main.command()
-@click.argument("collection", type=PATH)
-@JSON
-def inspect(collection: Path, as_json: bool) -> None:
-    """Show what a COLLECTION holds: counts, shapes, failures, duplicates."""
-    from dclust.collection.reading import Collection
-
-    with told():
-        found = inspected(Collection(collection))
-        if as_json:
-            _print(found)
-            return
-        for name, value in found.items():
-            text = (
-                ", ".join(f"{k} {v:,}" for k, v in value.items())
-                if isinstance(value, dict)
-                else value
-            )
-            if text not in (None, "", 0):
-                click.echo(
-                    f"{name + ':':<18} {text:,}"
-                    if isinstance(text, int)
-                    else f"{name + ':':<18} {text}"
-                )
-
-
-@main.command()
-@click.argument("collection", type=PATH)
-@JSON
-def verify(collection: Path, as_json: bool) -> None:
+def verify(collection: str, as_json: bool) -> None:
     """Read every byte of a COLLECTION and name the row groups that are damaged."""
+    from dclust.collection.files import located
     from dclust.collection.reading import verify as check
 
     with told():
-        if not collection.is_dir():
+        if not located(collection).is_dir():
             raise CollectionError(f"there is no collection at {collection}.")
         faults = check(collection)
         if as_json:
-            _print({"collection": str(collection), "faults": faults})
+            print_json({"collection": str(collection), "faults": faults})
         for fault in [] if as_json else faults:
             click.echo(fault)
         if faults:
@@ -136,6 +62,7 @@ def verify(collection: Path, as_json: bool) -> None:
 @JSON
 def run(spec: Path, run_dir: Path | None, as_json: bool, **changes: Any) -> None:
     """Run the job SPEC (a YAML file) and publish its results."""
+    from dclust.collection.files import located
     from dclust.collection.writing import SEAL
     from dclust.jobs import read_spec
     from dclust.jobs import run as go
@@ -144,7 +71,7 @@ def run(spec: Path, run_dir: Path | None, as_json: bool, **changes: Any) -> None
         given = {k: v for k, v in changes.items() if v is not None}
         if "collection" in given and "source" not in given:
             # A collection that is there already stands for the job's source.
-            given |= {"source": None} if (Path(given["collection"]) / SEAL).exists() else {}
+            given |= {"source": None} if (located(given["collection"]) / SEAL).exists() else {}
         job = read_spec(spec, given)
         results = go(job, run_dir, [bars], stop_on_signals)
         _finished(results, as_json)
@@ -164,7 +91,7 @@ def resume(run: Path, as_json: bool) -> None:
 def _finished(results: Path, as_json: bool) -> None:
     found = json.loads((results / "metrics.json").read_text())
     if as_json:
-        _print({"results": str(results), **found})
+        print_json({"results": str(results), **found})
         return
     for line in summary(found):
         click.echo(line)
@@ -182,7 +109,7 @@ def status(run: Path, as_json: bool) -> None:
         if not states:
             raise CollectionError(f"{run} is neither a run nor a folder of runs.")
         if as_json:
-            _print(states[0] if folders == [run] else states)
+            print_json(states[0] if folders == [run] else states)
             return
         for state in states:
             click.echo(f"{state['run']}: {state['state']}, {state['detail']}")
@@ -207,18 +134,20 @@ def assign(
     workers: int | None,
     as_json: bool,
 ) -> None:
-    """Label the new images of SOURCE with the model of RUN."""
+    """Label the new images of SOURCE with the model of RUN.
+
+    SOURCE may be the collection of the RUN once it has grown: then its new rows are labelled.
+    """
     from dclust.jobs.assigning import assign as label
     from dclust.passes.cluster import place
     from dclust.passes.events import Events
 
     with told(), Bars() as bars:
-        dest = dest or run / f"assigned-{Path(source).name.replace(':', '-')}"
         with place(where, workers, None, Events([bars])) as (runner, _):
             made = label(run, source, dest, runner, clustering, max_bad_fraction)
         found = json.loads((made / "assigned.json").read_text())
         if as_json:
-            _print({"labels": str(made / "labels.parquet"), **found})
+            print_json({"labels": str(made / "labels.parquet"), **found})
         else:
             click.echo(f"{found['labelled']:,} of {found['rows']:,} images labelled")
             click.echo(made / "labels.parquet")

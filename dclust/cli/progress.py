@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections import Counter
 from typing import Any, Self
 
 from rich.console import Console
@@ -19,9 +20,10 @@ class Bars:
         self.bar: Progress | None = None
         self.task: Any = None
         self.told = 0.0
-        self.score = ""
+        self.score = self.rate = ""
         self.passes = 0
         self.step_start = time.monotonic()
+        self.read = Counter[str]()  # rows, bytes and failures of an ingest so far
 
     def __enter__(self) -> Self:
         if self.live:
@@ -63,9 +65,30 @@ class Bars:
         other = f", {event['others']:,} other files" if event["others"] else ""
         self.say(f"source: {event['items']:,} items{other}")
 
+    def _compared(self, event: dict[str, Any]) -> None:
+        parts = [f"{event['new']:,} new", f"{event['known']:,} known"]
+        parts += [f"{event[n]:,} {n}" for n in ("changed", "vanished") if event[n]]
+        self.say(f"append: {', '.join(parts)}")
+
+    def _ingest(self, event: dict[str, Any]) -> None:
+        del event
+        self.read.clear()
+        self.step_start = self.told = time.monotonic()
+
+    def _encoded(self, event: dict[str, Any]) -> None:
+        """How fast an ingest is, and what failed, as it goes."""
+        self.read.update({n: event[n] for n in ("rows", "bytes", "failed")})
+        seconds = max(time.monotonic() - self.step_start, 1e-3)
+        rates = self.read["rows"] / seconds, self.read["bytes"] / seconds / 1e6
+        self.rate = f"{rates[0]:,.0f} files/s, {rates[1]:,.1f} MB/s"
+        failed = f", {self.read['failed']:,} failed" if self.read["failed"] else ""
+        self.score = self.rate + failed
+
     def _sealed(self, event: dict[str, Any]) -> None:
         bad = f", {event['failed']:,} not decoded" if event["failed"] else ""
-        self.say(f"collection: {event['rows']:,} rows{bad}")
+        rate = f" ({self.rate})" if self.rate else ""
+        self.say(f"collection: {event['rows']:,} rows{bad}{rate}")
+        self.score = self.rate = ""
 
     def _plan(self, event: dict[str, Any]) -> None:
         for line in event["lines"]:

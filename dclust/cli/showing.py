@@ -3,40 +3,169 @@
 import fcntl
 import json
 import os
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len, set_cell_size
+
 from dclust.collection.files import read_json
+from dclust.report.words import counted, share, short
 
 if TYPE_CHECKING:  # importing Zarr takes a second that --help need not wait
+    from dclust.collection.looking import Counts, Overview
     from dclust.collection.reading import Collection
 
+SHOWN_COUNTS = 10  # of classes, reasons, formats: the largest
 SHOWN = ("matched_accuracy", "nmi", "ari", "silhouette", "davies_bouldin", "inertia")
 
 
 def inspected(collection: "Collection") -> dict[str, Any]:
-    """The facts of a collection, most wanted first."""
-    seal = collection.seal
-    nbytes = sum(size for group in seal["shards"] for size, _ in group.values())
+    """The facts of a collection for a script, most wanted first."""
+    from dclust.collection.looking import overview
+
+    o = overview(collection)
     return {
-        "collection": str(collection.path),
-        "source": seal.get("source"),
-        "rows": collection.rows,
-        "decoded": collection.valid_rows,
-        "failed": seal.get("failed", {}),
-        "other files": seal.get("others", 0),
-        "duplicates": seal.get("duplicate_rows", 0),
+        "collection": o.path,
+        "source": o.source,
+        "rows": o.rows,
+        "items": o.items,
+        "decoded": o.decoded,
+        "failed": dict(sorted(o.failed)),
+        "other files": sum(n for _, n in o.others),
+        "other files by reason": dict(o.others),
+        "duplicates": o.duplicate_rows,
+        "duplicate groups": o.duplicate_groups,
+        "original sizes": dict(zip(("smallest", "median", "largest"), o.sizes, strict=False)),
+        "formats": dict(o.formats),
+        "modes": dict(o.modes),
         "columns": ", ".join(
-            f"{c.name} {'x'.join(map(str, c.shape)) or 'scalar'} {c.dtype}"
-            for c in collection.layout.columns
+            f"{c.name} {'x'.join(map(str, c.shape)) or 'scalar'} {c.dtype}" for c in o.columns
         ),
-        "classes": len(collection.classes or ()),
-        "order": collection.order,
-        "row groups": f"{collection.layout.groups:,} of {collection.layout.group_rows:,} rows",
-        "bytes": nbytes,
-        "digest": collection.digest,
+        "classes": len(o.classes),
+        "class sizes": dict(o.classes),
+        "order": o.order,
+        "row groups": f"{o.groups:,} of {o.group_rows:,} rows",
+        "source bytes": o.source_bytes,
+        "bytes": o.disk_bytes,
+        "settings": o.settings,
+        "versions": o.versions,
+        "history": list(o.history),
+        "digest": o.digest,
     }
+
+
+def overview_lines(o: "Overview") -> list[str]:
+    """A collection as a person wants to read it: what there is, then how it is kept."""
+    from dclust.collection.looking import by, shapes, weighed
+
+    share_of_all = share(o.decoded / max(o.items, 1))
+    numbers = [Line("items", o.items), Line("decoded", o.decoded, share_of_all)]
+    numbers += _counts("not decoded", tuple((r.replace("_", " "), n) for r, n in o.failed))
+    numbers += _counts("other files", o.others)
+    if o.duplicate_rows:
+        groups = counted(o.duplicate_groups, "group")
+        numbers.append(Line("repeated", o.duplicate_rows, f"in {groups} of equal files"))
+    kinds = _counts("classes", o.classes, len(o.classes))
+    kinds += [Line("  of no class", o.unlabelled)] * bool(o.unlabelled)
+    for title, counts in (("formats", o.formats), ("modes", o.modes)):
+        kinds += _counts(title, counts, len(counts))
+    read = f"{weighed(o.source_bytes)} of " if o.source_bytes else ""
+    facts = {
+        "originals": _sizes([by(*size) for size in o.sizes]),
+        "stored": shapes(o.columns),
+        "on disk": f"{weighed(o.disk_bytes)}, {counted(o.groups, 'row group')} of "
+        f"{counted(o.group_rows, 'row')}, in {o.order} order",
+        "read": read + plain(o.source) if o.source else "",
+        "made by": ", ".join(f"{name} {version}" for name, version in o.versions.items()),
+        "digest": o.digest,
+    }
+    came = [Line(f"generation {n}", e["rows"], _came(e)) for n, e in enumerate(o.history)]
+    lines = ["", *_numbers([*numbers, *([None, *kinds] if kinds else [])]), "", *_texts(facts)]
+    return [plain(o.name), *lines, *(["", *_numbers(came)] if len(came) > 1 else [])]
+
+
+def row_lines(facts: dict[str, Any], collection: "Collection") -> list[str]:
+    """All that is known of one image, as a person wants to read it."""
+    from dclust.collection.looking import by
+
+    size = by(facts["width"], facts["height"]) if facts["width"] else ""
+    history = collection.seal.get("history", [])
+    came = f"generation {facts['generation']}, " + plain(history[facts["generation"]]["source"])
+    said = {
+        "source": plain(facts["source"] or ""),
+        "class": plain(facts["class"] or ""),
+        "status": facts["status"] if facts["source"] else "padding: a hole before an append",
+        "reason": (facts["reason"] or "").replace("_", " "),
+        "in detail": plain(facts["error"] or ""),
+        "original": ", ".join(filter(None, (size, facts["mode"], facts["format"]))),
+        "sha256": facts["sha256"] or "",
+        "same bytes": "\n".join(map(plain, facts["duplicates"])),
+        "row group": str(facts["row group"]),
+        "came with": came if len(history) > 1 else "",
+    }
+    return [f"row {facts['row']:,} of {plain(collection.path.name)}", "", *_texts(said)]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A number with its name to the left and a remark to the right."""
+
+    name: str
+    number: int
+    note: str = ""
+
+
+def plain(text: str) -> str:
+    """Foreign text for a terminal, where it could otherwise move the cursor or forge a line."""
+    return text if text.isprintable() else repr(text)
+
+
+def _counts(title: str, counts: "Counts", number: int | None = None) -> list[Line]:
+    """Counts below their number or sum, the largest only; nothing where there are none."""
+    lines = [Line(f"  {short(plain(name), 40)}", n) for name, n in counts[:SHOWN_COUNTS]]
+    if rest := counts[SHOWN_COUNTS:]:
+        lines.append(Line(f"  and {len(rest):,} more", sum(n for _, n in rest)))
+    total = sum(n for _, n in counts) if number is None else number
+    return [Line(title, total), *lines] if counts else []
+
+
+def _sizes(said: list[str]) -> str:
+    """The smallest, median and largest size in words."""
+    if not said:
+        return ""
+    return f"{said[0]} to {said[2]}, median {said[1]}" if said[0] != said[2] else f"all {said[0]}"
+
+
+def _came(entry: dict[str, Any]) -> str:
+    """What a generation brought, and what it found otherwise."""
+    found = [f"{entry[what]:,} {what}" for what in ("failed", "changed", "vanished") if entry[what]]
+    return ", ".join([f"from {plain(entry['source'])}", *found])
+
+
+def _numbers(lines: Sequence[Line | None]) -> list[str]:
+    """Names, numbers and notes in three columns; None is an empty line between them."""
+    names = max(cell_len(line.name) for line in lines if line)
+    digits = max(len(f"{line.number:,}") for line in lines if line)
+    return [
+        f"  {set_cell_size(line.name, names)}  {line.number:>{digits},}  {line.note}".rstrip()
+        if line
+        else ""
+        for line in lines
+    ]
+
+
+def _texts(facts: dict[str, str]) -> list[str]:
+    """Names and texts in two columns; what is empty is left out."""
+    return [
+        f"  {name if first else '':<10}  {line}"
+        for name, text in facts.items()
+        for first, line in zip(chain([True], repeat(False)), text.split("\n"), strict=False)
+        if text
+    ]
 
 
 def run_state(run: Path) -> dict[str, Any]:
