@@ -198,14 +198,6 @@ def clear_asides(folder: Location) -> None:
             left.unlink(missing_ok=True)
 
 
-def remove_tree(folder: Location) -> None:
-    """Remove a folder and all below it, as far as possible."""
-    if isinstance(folder, Path):
-        shutil.rmtree(folder, ignore_errors=True)
-    elif folder.exists():
-        folder.fs.rm(folder.path, recursive=True)
-
-
 @contextmanager
 def locked(folder: Location, doing: str) -> Iterator[None]:
     """Hold a folder for one writer; the lock goes with the process, however it ends.

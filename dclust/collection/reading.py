@@ -71,6 +71,7 @@ class Collection:
         self.classes: list[str] | None = self.seal.get("classes")
         self.valid_rows: int = self.seal.get("valid_rows", self.rows)
         self._arrays: dict[str, Any] = {}
+        self._whole: set[str] = set()  # parts of tables whose checksum was right
         faults: list[str] = []
         if look:
             size = sizes_below(self.path)
@@ -172,9 +173,14 @@ class Collection:
         """The sealed parts of a table, one for each generation."""
         return sorted(name for name in self.seal["files"] if name.startswith(folder + "/"))
 
-    def _read_parts(self, names: list[str], columns: list[str] | None = None) -> pa.Table:
+    def _check(self, names: list[str]) -> None:
+        """Refuse parts of tables that are not what was sealed."""
         if faults := [f for name in names for f in self._changed(name)]:
             raise DamageError(f"{listed(faults)}. {MEND}")
+        self._whole.update(names)
+
+    def _read_parts(self, names: list[str], columns: list[str] | None = None) -> pa.Table:
+        self._check(names)
         tables = []
         for name in names:
             with parquet(self.path / name) as file:
@@ -188,6 +194,8 @@ class Collection:
     def batches(self, columns: list[str], size: int = 65_536) -> Iterator[pa.RecordBatch]:
         """The table of rows, some at a time."""
         for name in self._parts(ROWS):
+            if name not in self._whole:
+                self._check([name])
             with parquet(self.path / name) as file:
                 yield from file.iter_batches(size, columns=columns)
 

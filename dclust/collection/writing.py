@@ -45,6 +45,8 @@ def create(root: Location, layout: Layout) -> None:
 def grow(root: Location, layout: Layout) -> None:
     """Write the arrays' metadata for so many rows; whoever reads goes by the seal's count.
 
+    An array never becomes shorter: somebody may read or add the rows beyond.
+
     Raises
     ------
     CollectionError
@@ -53,8 +55,11 @@ def grow(root: Location, layout: Layout) -> None:
     for name, data in _metadata(layout).items():
         path = root / name
         if size_of(path) is not None:
-            found = json.loads(path.read_bytes())
-            if kind_of(found) != kind_of(json.loads(data)):
+            found, wanted = json.loads(path.read_bytes()), json.loads(data)
+            if kind_of(found) == kind_of(wanted):
+                if found.get("shape", [0])[0] >= wanted.get("shape", [0])[0]:
+                    continue
+            else:
                 raise CollectionError(
                     f"{path} describes another array ({found.get('shape')} "
                     f"{found.get('data_type')}). Remove {root} and start again."
@@ -110,9 +115,9 @@ def commit_path(root: Location, group: int) -> Location:
     return root / "commits" / f"{group:06d}.json"
 
 
-def sidecar_path(root: Location, group: int) -> Location:
+def sidecar_path(root: Location, group: int, plan: str) -> Location:
     """Where a group's part of rows.parquet lies until the seal."""
-    return root / "commits" / f"{group:06d}.parquet"
+    return root / "commits" / f"{group:06d}-{plan}.parquet"
 
 
 def write_table(path: Location, table: pa.Table, group_rows: int | None = None) -> None:
@@ -139,6 +144,7 @@ def write_group(
     values: dict[str, np.ndarray],
     facts: dict[str, Any] | None = None,
     table: pa.Table | None = None,
+    plan: str = "",
 ) -> None:
     """Write one row group of every column and commit it; one that is committed stays as it is.
 
@@ -147,6 +153,7 @@ def write_group(
     values : column name -> (rows of the group, ...) array
     facts : what the commit should say besides, such as counts
     table : this group's rows for rows.parquet
+    plan : by which plan; a commit by another one is left over, and replaced
 
     Raises
     ------
@@ -156,22 +163,25 @@ def write_group(
     """
     start, stop = layout.span(group)
     assert set(values) == {c.name for c in layout.columns}
-    if committed(root, layout, group) is not None:
+    if committed(root, layout, group, plan) is not None:
         return
     try:
         if table is not None:
-            write_table(sidecar_path(root, group), table)
+            write_table(sidecar_path(root, group, plan), table)
         shards = {}
         for name, value in values.items():
             assert len(value) == stop - start, (name, len(value), start, stop)
             data = _shard(layout.column(name), layout.group_rows, value)
             write_file(layout.shard(root, name, group), data)
             shards[name] = [len(data), zlib.crc32(data)]
-        record = {"group": group, "rows": [start, stop], "shards": shards, "facts": facts or {}}
+        record = {"group": group, "rows": [start, stop], "shards": shards, "plan": plan}
+        record["facts"] = facts or {}
         path = commit_path(root, group)
         if not write_new(path, as_json(record)):
             other = read_json(path, f"row group {group}", "Delete it and resume.")
-            if other["shards"] != shards:
+            if other["plan"] != plan:
+                write_file(path, as_json(record))
+            elif other["shards"] != shards:
                 path.unlink(missing_ok=True)  # nobody can tell whose shards lie there now
                 raise CollectionError(
                     f"row group {group} of {root} was written twice at once, and differently. "
@@ -198,23 +208,28 @@ def committed(
     root: Location,
     layout: Layout,
     group: int,
+    plan: str = "",
     size: Callable[[Location], int | None] = size_of,
 ) -> dict[str, Any] | None:
-    """The commit of a group whose shards are all there at their recorded size, or None."""
+    """The commit of a group by a plan, if all its shards are there at their recorded size."""
     path = commit_path(root, group)
     if size(path) is None:
         return None
     record: dict[str, Any] = read_json(path, f"row group {group}", "Delete it and resume.")
+    if record["plan"] != plan:
+        return None
     for name, (length, _) in record["shards"].items():
         if size(layout.shard(root, name, group)) != length:
             return None
     return record
 
 
-def commits(root: Location, layout: Layout, advice: str, first: int = 0) -> list[dict[str, Any]]:
-    """All commits from a group on, or an error that names every group without one."""
+def commits(
+    root: Location, layout: Layout, advice: str, first: int = 0, plan: str = ""
+) -> list[dict[str, Any]]:
+    """All commits by a plan from a group on, or an error that names every group without one."""
     size = sizes_below(root)
-    found = {g: committed(root, layout, g, size) for g in range(first, layout.groups)}
+    found = {g: committed(root, layout, g, plan, size) for g in range(first, layout.groups)}
     missing = [str(g) for g, c in found.items() if c is None]
     if missing:
         listed = ", ".join(missing[:20]) + (" ..." if len(missing) > 20 else "")
@@ -232,6 +247,7 @@ def seal(
     about: dict[str, Any],
     advice: str,
     before: dict[str, Any] | None = None,
+    plan: str = "",
 ) -> str:
     """Finish a collection: check all commits, then write the seal. Returns its digest.
 
@@ -239,9 +255,15 @@ def seal(
     ----------
     about : what it should say; its `files` below root have their size and CRC sealed too
     before : the seal of the collection that this one continues; it stays, as a snapshot
+    plan : by which plan the commits must be
+
+    Raises
+    ------
+    CollectionError
+        Row groups are missing, or somebody else has sealed something else meanwhile.
     """
     old: list[Any] = before["shards"] if before else []
-    shards = old + [c["shards"] for c in commits(root, layout, advice, len(old))]
+    shards = old + [c["shards"] for c in commits(root, layout, advice, len(old), plan)]
     sealed = dict(before["files"]) if before else {}
     for name in about.get("files", ()):
         sealed[name] = list(checksum(root / name))
@@ -259,10 +281,20 @@ def seal(
         "shards": shards,
     }
     digest = digest_of(body)
+    data = as_json({**body, "digest": digest})
     if before:
         write_file(snapshot_path(root, before["digest"]), as_json(before))
-    write_file(root / SEAL, as_json({**body, "digest": digest}))
-    return digest
+        # Who comes second must not put his state in the place of one that others have seen.
+        next_one = root / "seals" / f"after-{before['digest']}.json"
+        if write_new(next_one, as_json(digest)) or json.loads(next_one.read_bytes()) == digest:
+            write_file(root / SEAL, data)
+            return digest
+    elif write_new(root / SEAL, data) or (root / SEAL).read_bytes() == data:
+        return digest
+    raise CollectionError(
+        f"somebody else has finished {root} meanwhile, with other rows. Look at it with `dclust "
+        "inspect`; what is new can be appended to it."
+    )
 
 
 def snapshot_path(root: Location, digest: str) -> Location:

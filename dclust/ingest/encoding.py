@@ -10,10 +10,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +22,7 @@ from dclust.collection.files import Location, leave_mark, size_of
 from dclust.collection.isolated import Isolated
 from dclust.collection.sources import Source
 from dclust.collection.sources.ahead import ahead
-from dclust.collection.sources.base import ArraySource, Files, FileSource, VectorFiles, shown
+from dclust.collection.sources.base import ArraySource, Files, FileSource, Given, VectorFiles, shown
 from dclust.collection.writing import write_group
 from dclust.errors import SourceError
 from dclust.ingest.planning import Plan
@@ -31,8 +30,9 @@ from dclust.passes.blocks import Block
 from dclust.summaries.base import Sums
 
 READ_BYTES = 32 * 2**20  # of an array at once: its items may be far larger than what is stored
-HANGS = 120.0  # seconds one file may take before its worker is given up
-ARM = 10.0  # seconds between two windings of the alarm; a thread is started for each
+HANGS = 120.0  # seconds a file may take, and a few that were read together
+
+Decode = Callable[[bytes, Decoding], Decoded]
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,10 @@ class Encode:
     def __call__(self, chunk: GroupChunk, block: Block | None) -> Tally:
         """Write one group; what became of its items."""
         del block
+        with begun(self.plan.root, chunk.group) as careful:
+            return self._write(chunk, careful)
+
+    def _write(self, chunk: GroupChunk, careful: bool) -> Tally:
         plan = self.plan
         items = plan.items(chunk.group)
         n = chunk.stop - chunk.start
@@ -76,8 +80,7 @@ class Encode:
         values = {c.name: np.zeros((n, *c.shape), c.dtype) for c in plan.layout.columns}
         pixels = values[plan.column.name]
         if isinstance(self.source, FileSource):
-            with begun(plan.root, chunk.group) as careful:
-                self._decode(self.source, items.files, pixels, facts, careful)
+            self._decode(self.source, items.files, pixels, facts, careful)
             sources = [shown(name) for name in items.files.names]
         else:
             self._convert(self.source, items.position, pixels, facts)
@@ -92,8 +95,7 @@ class Encode:
         tally = Tally(n, facts.nbytes, reasons)
         about = {"nbytes": facts.nbytes, "reasons": dict(reasons)}
         table = facts.table(chunk.start, items.position, sources)
-        write_group(plan.root, plan.layout, chunk.group, values, about, table)
-        begun_path(plan.root, chunk.group).unlink(missing_ok=True)
+        write_group(plan.root, plan.layout, chunk.group, values, about, table, plan.id)
         return tally
 
     def _decode(
@@ -108,23 +110,33 @@ class Encode:
         order = np.arange(len(files.names))
         if files.places is not None:
             order = np.lexsort(files.places.T[::-1])
-        found = source.read_files(files.take(order), policy.max_bytes)
-        with decoder(careful, os.getpid() != self.home) as decode_one:
-            for i, data in zip(order.tolist(), ahead(found), strict=True):
-                try:
-                    if isinstance(data, Exception):
-                        raise data
-                    facts.nbytes += len(data)
-                    facts.sha[i] = sha256(data).digest()
-                    image = decode_one(data, policy)
-                except Undecodable as fault:
-                    facts.fail(i, fault.reason, fault.message)
-                except OSError as fault:
-                    facts.fail(i, "unreadable", fault.strerror or str(fault))
-                else:
-                    pixels[i] = image.pixels
-                    facts.size[i] = image.width, image.height
-                    facts.mode[i], facts.format[i] = image.mode, image.format
+        lots = ahead(source.read_files(files.take(order), policy.max_bytes))
+        rest, expendable = iter(order.tolist()), os.getpid() != self.home
+        with Isolated(HANGS) if careful else nullcontext() as child:
+            decode_one = child.decode if child else decode
+            for lot in lots:
+                with alarm() if expendable and not careful else nullcontext():
+                    for data in lot:
+                        self._decode_one(next(rest), data, decode_one, pixels, facts)
+        assert next(rest, None) is None
+
+    def _decode_one(
+        self, i: int, data: Given, decode_one: Decode, pixels: np.ndarray, facts: "Facts"
+    ) -> None:
+        try:
+            if isinstance(data, Exception):
+                raise data
+            facts.nbytes += len(data)
+            facts.sha[i] = sha256(data).digest()
+            image = decode_one(data, self.plan.settings.decoding)
+        except Undecodable as fault:
+            facts.fail(i, fault.reason, fault.message)
+        except OSError as fault:
+            facts.fail(i, "unreadable", fault.strerror or str(fault))
+        else:
+            pixels[i] = image.pixels
+            facts.size[i] = image.width, image.height
+            facts.mode[i], facts.format[i] = image.mode, image.format
 
     def _convert(
         self, source: ArraySource, position: np.ndarray, pixels: np.ndarray, facts: "Facts"
@@ -158,9 +170,6 @@ def keep_vectors(found: np.ndarray, rows: np.ndarray, facts: "Facts") -> None:
     rows[[reason is not None for reason in facts.reason]] = 0
 
 
-Decode = Callable[[bytes, Decoding], Decoded]
-
-
 def begun_path(root: Location, group: int) -> Location:
     """What lies there from the moment a group is begun until it is committed."""
     return root / "commits" / f"{group:06d}.begun"
@@ -175,52 +184,40 @@ def begun(root: Location, group: int) -> Iterator[bool]:
         leave_mark(path)
     try:
         yield careful
-    except Exception:
+    finally:
         path.unlink(missing_ok=True)  # it was no death
-        raise
+
+
+_busy: dict[int, float] = {}  # since when each thread has been decoding
+_busy_lock = threading.Lock()
 
 
 @contextmanager
-def decoder(careful: bool, expendable: bool) -> Iterator[Decode]:
-    """What decodes: here, or with care in a child process.
+def alarm() -> Iterator[None]:
+    """End this process when a few files take far too long; it rings though the GIL be held.
 
-    A decoder that hangs here takes its worker with it, if that is `expendable`: then the group is
-    done again, with care.
+    Then the group is done again elsewhere, with care. Waiting for a disk is no offence: the clock
+    runs only while there is something to decode.
     """
-    if careful:
-        with Isolated() as child:
-            yield child.decode
-    elif expendable:
-        with _Alarm() as alarm:
-            yield alarm.decode
+    me = threading.get_ident()
+    with _busy_lock:
+        _busy[me] = time.monotonic()
+        _wind()
+    try:
+        yield
+    finally:
+        with _busy_lock:
+            del _busy[me]
+            _wind()
+
+
+def _wind() -> None:
+    """Set the one alarm of this process for the thread that began first."""
+    if _busy:
+        left = HANGS - (time.monotonic() - min(_busy.values()))
+        faulthandler.dump_traceback_later(max(left, 1.0), exit=True)
     else:
-        yield decode
-
-
-class _Alarm:
-    """Ends this process when one file takes too long; it rings though the GIL be held."""
-
-    since: "dict[int, float]" = {}  # when each thread began with its file  # noqa: RUF012
-    wound = 0.0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.since.pop(threading.get_ident(), None)
-        if not self.since:
-            faulthandler.cancel_dump_traceback_later()
-            _Alarm.wound = 0.0
-
-    def decode(self, data: bytes, policy: Decoding) -> Decoded:
-        """Decode, and be missed when it does not end."""
-        now = time.monotonic()
-        self.since[threading.get_ident()] = now
-        if now - _Alarm.wound > ARM:
-            _Alarm.wound = now
-            oldest = min(self.since.values())
-            faulthandler.dump_traceback_later(max(HANGS - (now - oldest), 1.0), exit=True)
-        return decode(data, policy)
+        faulthandler.cancel_dump_traceback_later()
 
 
 class Facts:

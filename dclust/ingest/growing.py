@@ -6,21 +6,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dclust.collection.files import Location
 from dclust.collection.reading import Collection
 from dclust.collection.sources import Listing
 from dclust.collection.sources.base import shown
-from dclust.collection.writing import commit_path, parquet, sidecar_path
+from dclust.collection.writing import parquet
 from dclust.errors import CollectionError
-from dclust.ingest.encoding import begun_path
-from dclust.ingest.planning import Settings, columns_of, part_path, read_plan
+from dclust.ingest.planning import Settings, columns_of, items_name
 
 
 @dataclass(frozen=True)
 class News:
     """A listing held against what a collection knows."""
 
-    listing: Listing  # its classes numbered as in the collection
+    listing: Listing  # its classes numbered as in the collection, its others new ones
     fresh: np.ndarray  # (m,) positions in the listing of what is new
     changed: list[str]  # names whose size or time is another by now
     vanished: list[str]  # names of the same source that are gone
@@ -36,7 +34,7 @@ def news_of(before: Collection, source: str, label: str, listing: Listing) -> Ne
     """
     listing = _fitted(before, listing)
     if listing.names is None:
-        return _numbered_news(before, label, listing)
+        return _numbered_news(before, source, label, listing)
     now = pa.array(listing.names, pa.large_binary())
     known = _known(before, ["name", "stamp"])
     if "name" not in known.column_names:
@@ -57,9 +55,20 @@ def news_of(before: Collection, source: str, label: str, listing: Listing) -> Ne
     return News(listing, fresh, changed, [shown(name) for name in gone])
 
 
-def _numbered_news(before: Collection, label: str, listing: Listing) -> News:
-    """Items of arrays are known by their numbers: new is what lies beyond those."""
+def _numbered_news(before: Collection, source: str, label: str, listing: Listing) -> News:
+    """Items of arrays are known by their numbers: new is what lies beyond those.
+
+    Raises
+    ------
+    CollectionError
+        Another source of the same file name came in before: its items have these very names.
+    """
     history = [h for h in before.seal["history"] if h["label"] == label]
+    if history and history[-1]["source"] != source:
+        raise CollectionError(
+            f"{before.path} has items called {label}#0 and so on, from {history[-1]['source']}; "
+            f"those of {source} would have the same names. Rename the file."
+        )
     count = sum(h["rows"] for h in history)
     changed, gone = [], []
     if history and history[-1]["fingerprint"] != listing.fingerprint:
@@ -73,7 +82,7 @@ def _known(before: Collection, columns: list[str], source: str | None = None) ->
     tables = []
     for generation, part in enumerate(before.seal["history"]):
         if source in (None, part["source"]):
-            with parquet(part_path(before.path, "plans", generation)) as file:
+            with parquet(before.path / items_name(generation, part["plan"])) as file:
                 have = [c for c in columns if c in file.schema_arrow.names]
                 tables.append(file.read(have))
     return pa.concat_tables(tables, promote_options="default") if tables else pa.table({})
@@ -82,6 +91,9 @@ def _known(before: Collection, columns: list[str], source: str | None = None) ->
 def _fitted(before: Collection, listing: Listing) -> Listing:
     """The listing with the collection's numbers for its classes, if its items fit there."""
     settings = Settings.from_json(before.seal["settings"])
+    known = set(before.others()["source"].to_pylist())
+    others = tuple(other for other in listing.others if other[0] not in known)
+    listing = replace(listing, others=others)
     if "label" not in before.columns:
         listing = replace(listing, labels=None, classes=None)
     elif listing.labels is None:
@@ -109,16 +121,3 @@ def _fitted(before: Collection, listing: Listing) -> Listing:
     number = np.array([index[c] for c in listing.classes], np.int32)
     labels = np.where(listing.labels < 0, listing.labels, number[listing.labels])  # -1: none
     return replace(listing, labels=labels, classes=tuple(index))
-
-
-def discard(root: Location, generation: int) -> None:
-    """Forget an append that was stopped and no longer fits; its rows are in no seal."""
-    plan = part_path(root, "plans", generation, "json")
-    if not plan.exists():
-        return
-    for group in read_plan(root, generation).groups:
-        for path in (commit_path, sidecar_path, begun_path):
-            path(root, group).unlink(missing_ok=True)
-    for folder in ("plans", "others.parquet", "rows.parquet", "changes.parquet"):
-        part_path(root, folder, generation).unlink(missing_ok=True)
-    plan.unlink(missing_ok=True)

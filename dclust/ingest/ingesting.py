@@ -7,19 +7,26 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from dclust.collection.files import ASIDE, Location, clear_asides, located, locked, remove_tree
+from dclust.collection.files import ASIDE, Location, clear_asides, located, locked
 from dclust.collection.reading import Collection
 from dclust.collection.sources import Listing, Named, Source, full_name, open_source
-from dclust.collection.writing import SEAL, commit_path, committed, create, grow, sizes_below
+from dclust.collection.writing import (
+    SEAL,
+    commit_path,
+    committed,
+    grow,
+    sidecar_path,
+    sizes_below,
+)
 from dclust.errors import CollectionError
 from dclust.ingest.encoding import Encode, GroupChunk, Tally
-from dclust.ingest.growing import discard, news_of
+from dclust.ingest.growing import news_of
 from dclust.ingest.planning import (
     Grown,
     Plan,
     Settings,
     make_plan,
-    part_path,
+    plan_path,
     read_plan,
     resumed_plan,
 )
@@ -65,15 +72,15 @@ def ingest(
         try:
             found, listing = _listed(named, spool, runner)
         except BaseException:
-            if new:
-                remove_tree(root)
+            if new and isinstance(root, Path):  # of a bucket nobody knows who began
+                shutil.rmtree(root, ignore_errors=True)
             raise
         clear_asides(root)
-        if part_path(root, "plans", 0, "json").exists():
+        if plan_path(root, 0).exists():
             plan = resumed_plan(root, listing, settings)
         else:
             plan = make_plan(root, source, named.label, listing, settings)
-        create(root, plan.layout)
+        grow(root, plan.layout)
         _encode(Encode(plan, found), runner)
         seal_generation(plan, runner)
     return Collection(root)
@@ -88,9 +95,10 @@ def append(
     """Add to a collection what is new in a source, and nothing else.
 
     New is what has a name that no row of the collection has. A file that changed or vanished
-    since is told, in `changes.parquet` and in the seal's `history`, and never replaced. An append
-    that was stopped is gone on with by the same call; until the new seal is there, readers see
-    the collection as it was, and with its old digest they always will.
+    since is told, with what is new also in `changes.parquet` and in the seal's `history`, and
+    never replaced; of rows of tables nobody can tell whether they changed. An append that was
+    stopped is gone on with by the same call; until the new seal is there, readers see the
+    collection as it was, and with its old digest they always will.
 
     Parameters
     ----------
@@ -107,6 +115,7 @@ def append(
         There is no such collection, or what is new does not fit into it.
     """
     root, runner, source = located(dest), runner or Threads(), full_name(source)
+    Collection(root, look=False)  # a name that is misspelt makes no folder
     with locked(root, "adding to"), _spool(root) as spool:
         before = Collection(root)
         if "history" not in before.seal:
@@ -126,7 +135,6 @@ def append(
         generation = len(before.seal["history"])
         plan = _pending(root, generation, source, listing)
         if plan is None:
-            discard(root, generation)
             plan = make_plan(
                 root,
                 source,
@@ -143,12 +151,24 @@ def append(
 
 
 def _pending(root: Location, generation: int, source: str, listing: Listing) -> Plan | None:
-    """The plan of an append that was stopped, if it still says what is to be done."""
-    if not part_path(root, "plans", generation, "json").exists():
+    """The plan of an append that was stopped, if it still says what is to be done.
+
+    Otherwise it is forgotten, and with it all that bears its id. In a bucket, where nobody can tell
+    whether somebody still writes by it, that is for the user to decide.
+    """
+    path = plan_path(root, generation)
+    if not path.exists():
         return None
     plan = read_plan(root, generation)
-    same = (plan.source, plan.fingerprint) == (source, listing.fingerprint)
-    return plan if same else None
+    if (plan.source, plan.fingerprint) == (source, listing.fingerprint):
+        return plan
+    if not isinstance(path, Path):
+        raise CollectionError(
+            f"another append to {root} is not finished: of {plan.source}, as it was then. If it is "
+            f"still running, wait for it; if nobody is, remove {path} and call this again."
+        )
+    path.unlink()
+    return None
 
 
 def _listed(named: Named, spool: Path, runner: Runner) -> tuple[Source, Listing]:
@@ -160,7 +180,10 @@ def _listed(named: Named, spool: Path, runner: Runner) -> tuple[Source, Listing]
 
 @contextmanager
 def _spool(root: Location) -> Iterator[Path]:
-    """A folder for what must be unpacked to be read: where workers see it, beside the rows."""
+    """A folder for what must be unpacked to be read: beside the rows, where workers see it.
+
+    Of a bucket it lies on this machine: workers elsewhere cannot read from it.
+    """
     if isinstance(root, Path):
         spool = root / "spool"
         try:
@@ -184,7 +207,7 @@ def _refuse(root: Location, resume: bool) -> None:
             else "is finished and never overwritten. Add what is new with --append, name another, "
             "or remove it"
         )
-    elif part_path(root, "plans", 0, "json").exists():
+    elif plan_path(root, 0).exists():
         fault = "" if resume else "is unfinished. Finish it with --resume, or remove it"
     else:
         strangers = sorted(n for n in names - EARLY if not n.startswith(ASIDE))
@@ -198,8 +221,9 @@ def _encode(encode: Encode, runner: Runner) -> None:
     plan, todo = encode.plan, []
     size = sizes_below(plan.root)
     for group in plan.groups:
-        commit = committed(plan.root, plan.layout, group, size)
-        if commit is not None and "unreadable" in commit["facts"]["reasons"]:
+        commit = committed(plan.root, plan.layout, group, plan.id, size)
+        half = size(sidecar_path(plan.root, group, plan.id)) is None
+        if commit is not None and (half or "unreadable" in commit["facts"]["reasons"]):
             commit_path(plan.root, group).unlink()
             commit = None
         if commit is None:

@@ -1,5 +1,6 @@
 """The files a collection was made of, found again in their sources, whole."""
 
+import errno
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 
 from dclust.collection.reading import Collection
 from dclust.collection.sources import open_source
-from dclust.collection.sources.base import FileSource, Given
+from dclust.collection.sources.base import Files, FileSource, Given, Listing
 from dclust.collection.sources.folder import FolderSource
 from dclust.errors import SourceError
 from dclust.ingest.planning import Settings, read_plan
@@ -38,14 +39,41 @@ def read_originals(collection: Collection, rows: np.ndarray) -> Iterator[tuple[i
             raise SourceError(f"{plan.source} holds arrays: there are no files to read again.")
         with tempfile.TemporaryDirectory(prefix="dclust-spool-") as spool:
             source = open_source(plan.source, settings.reading).prepare(Path(spool))
+            assert isinstance(source, FileSource)
+            where = None if isinstance(source, FolderSource) else Whereabouts(source.listing())
             for wanted, group in items:
-                assert isinstance(source, FileSource)
                 files = plan.items(group).files.take(wanted - plan.layout.span(group)[0])
-                order = np.arange(len(wanted))
+                there = wanted
+                if where is not None:
+                    lost, kept, files = where.now(files)
+                    yield from ((int(row), LOST) for row in wanted[lost])
+                    there = wanted[kept]
+                order = np.arange(len(there))
                 if files.places is not None:
                     order = np.lexsort(files.places.T[::-1])
                 found = source.read_files(files.take(order), settings.max_bytes)
-                yield from zip(wanted[order].tolist(), found, strict=True)
+                yield from zip(there[order].tolist(), found, strict=True)
+
+
+LOST = FileNotFoundError(errno.ENOENT, "it is no longer in its source")
+
+
+class Whereabouts:
+    """Where the files of a source lie by now: archives and tables come and go, and grow."""
+
+    def __init__(self, listing: Listing) -> None:
+        assert listing.names is not None
+        self.listing = listing
+        self.number = {name: i for i, name in enumerate(listing.names)}
+
+    def now(self, files: Files) -> tuple[np.ndarray, np.ndarray, Files]:
+        """Which of some files are gone, which are there, and where those lie."""
+        at = np.array([self.number.get(name, -1) for name in files.names], np.int64)
+        kept = np.flatnonzero(at >= 0)
+        places = self.listing.places
+        names = [files.names[i] for i in kept]
+        moved = Files(names, None if places is None else places[at[kept]])
+        return np.flatnonzero(at < 0), kept, moved
 
 
 def original_path(collection: Collection, rows: np.ndarray) -> list[Path | None]:

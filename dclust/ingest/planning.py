@@ -4,18 +4,19 @@ A collection grows by generations: each has a plan of its own, and begins a row 
 """
 
 from dataclasses import asdict, dataclass, replace
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from dclust.collection.decode import Colour, Decoding, Resize, best_decoder
-from dclust.collection.files import Location, as_json, read_json, write_new
+from dclust.collection.files import Location, as_json, read_json, write_file, write_new
 from dclust.collection.layout import Column, Layout
 from dclust.collection.sources import Listing
 from dclust.collection.sources.base import Files, Reading
-from dclust.collection.writing import VALID, parquet, write_table
+from dclust.collection.writing import VALID, digest_of, parquet, write_table
 from dclust.errors import CollectionError, SpecError, listed
 from dclust.kernels.draws import row_hash
 
@@ -94,7 +95,7 @@ class Settings:
     @classmethod
     def from_json(cls, found: dict[str, Any]) -> Self:
         """What `as_json` wrote."""
-        return cls(**{**found, "allow": tuple(found["allow"])})
+        return cls(**{**found, "allow": tuple(found.get("allow", ()))})
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,7 @@ class Plan:
     others: int  # files that are no images
     start: int = 0  # the first row that is written
     generation: int = 0
+    id: str = ""  # of all this and of the order of the items: what is written by it bears it
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -132,7 +134,7 @@ class Plan:
 
     def items(self, group: int) -> "Items":
         """The items of one row group."""
-        with parquet(part_path(self.root, "plans", self.generation)) as file:
+        with parquet(self.root / items_name(self.generation, self.id)) as file:
             return Items(file.read_row_group(group - self.groups.start))
 
 
@@ -167,9 +169,24 @@ class Items:
         return Files(self.table["name"].to_pylist(), places, stamps)
 
 
-def part_path(root: Location, folder: str, generation: int, suffix: str = "parquet") -> Location:
-    """Where a generation's part of some table lies."""
-    return root / folder / f"{generation:06d}.{suffix}"
+def plan_path(root: Location, generation: int) -> Location:
+    """Where the plan of a generation lies; there is only ever one."""
+    return root / "plans" / f"{generation:06d}.json"
+
+
+def items_name(generation: int, plan: str) -> str:
+    """Where the items of a plan lie, below the root."""
+    return f"plans/{generation:06d}-{plan}.parquet"
+
+
+def part_name(folder: str, generation: int) -> str:
+    """Where a generation's part of a table lies, below the root."""
+    return f"{folder}/{generation:06d}.parquet"
+
+
+def others_name(generation: int, plan: str) -> str:
+    """Where that lies which is no image, below the root."""
+    return f"others.parquet/{generation:06d}-{plan}.parquet"
 
 
 def columns_of(listing: Listing, settings: Settings) -> tuple[Column, ...]:
@@ -257,15 +274,20 @@ def make_plan(
     if listing.labels is not None:
         table["label"] = listing.labels[position]
     about = (listing.form, order, listing.fingerprint, listing.classes, len(listing.others), start)
+    out = pa.BufferOutputStream()
+    pq.write_table(pa.table(table), out, compression="zstd", row_group_size=layout.group_rows)
+    items = out.getvalue().to_pybytes()
     plan = Plan(root, layout, settings.resolved, source, label, *about, generation)
-    write_table(part_path(root, "plans", generation), pa.table(table), layout.group_rows)
+    body = {**plan.facts, "start": start, "layout": layout.as_json()}
+    body["id"] = digest_of({**body, "items": sha256(items).hexdigest()})[:16]
+    plan = replace(plan, id=body["id"])
+    write_file(root / items_name(generation, plan.id), items)
     if listing.others:
         names, why = zip(*listing.others, strict=True)
         others = pa.table({"source": names, "why": why})
-        write_table(part_path(root, "others.parquet", generation), others)
-    path = part_path(root, "plans", generation, "json")
-    body = {**plan.facts, "start": start, "layout": layout.as_json()}
-    if not write_new(path, as_json(body)):
+        write_table(root / others_name(generation, plan.id), others)
+    path = plan_path(root, generation)
+    if not write_new(path, as_json(body)) and read_plan(root, generation).id != plan.id:
         raise CollectionError(
             f"somebody else began to write {root} at the same time. Wait for it, then resume."
         )
@@ -274,13 +296,14 @@ def make_plan(
 
 def read_plan(root: Location, generation: int) -> Plan:
     """The plan that an earlier, unfinished ingest wrote."""
-    path = part_path(root, "plans", generation, "json")
+    path = plan_path(root, generation)
     about = read_json(path, f"the unfinished {root}", "Remove it and start again.")
     classes = None if about["classes"] is None else tuple(about["classes"])
     facts = {**{name: about[name] for name in FACTS}, "classes": classes}
     settings = Settings.from_json(about["settings"])
     layout = Layout.from_json(about["layout"])
-    return Plan(root, layout, settings, **facts, start=about["start"], generation=generation)
+    facts |= {"start": about["start"], "generation": generation, "id": about["id"]}
+    return Plan(root, layout, settings, **facts)
 
 
 def resumed_plan(root: Location, listing: Listing, settings: Settings) -> Plan:

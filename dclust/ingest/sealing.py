@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dclust.collection.decode import decoder_version
+from dclust.collection.decode import best_decoder, decoder_version
 from dclust.collection.files import Location, whole
-from dclust.collection.reading import Collection
+from dclust.collection.reading import ROWS, Collection
 from dclust.collection.writing import (
     commits,
     parquet,
@@ -24,7 +24,7 @@ from dclust.collection.writing import (
 )
 from dclust.errors import SourceError
 from dclust.ingest.growing import News
-from dclust.ingest.planning import Plan, Settings, part_path
+from dclust.ingest.planning import Plan, Settings, items_name, others_name, part_name
 from dclust.passes.runner import Runner
 
 
@@ -46,22 +46,24 @@ def seal_generation(
     """
     root, layout = plan.root, plan.layout
     advice = f"Finish it: `{_command(plan, plan.settings.max_bad_fraction)}`."
-    groups = [c["facts"] for c in commits(root, layout, advice, plan.groups.start)]
+    found = commits(root, layout, advice, plan.groups.start, plan.id)
+    groups = [c["facts"] for c in found]
     reasons: Counter[str] = Counter()
     for facts in groups:
         reasons.update(facts["reasons"])
     _join_tables(plan, before.rows if before else 0)
     _refuse_bad(plan, reasons)
-    files = [f"{folder}/{plan.generation:06d}.parquet" for folder in ("plans", "rows.parquet")]
+    files = [items_name(plan.generation, plan.id), part_name(ROWS, plan.generation)]
     if plan.others:
-        files.append(f"others.parquet/{plan.generation:06d}.parquet")
+        files.append(others_name(plan.generation, plan.id))
     if news and (news.changed or news.vanished):
         files.append(_write_changes(plan, news))
-    duplicates = f"duplicates/{plan.generation:06d}.parquet"
+    duplicates = part_name("duplicates", plan.generation)
     copied, copies = _write_duplicates(root / duplicates, plan)
     count, failed = layout.rows - plan.start, reasons.total()
     came = {
         **{name: plan.facts[name] for name in ("source", "label", "fingerprint")},
+        "plan": plan.id,
         "start": plan.start,
         "rows": count,
         "failed": failed,
@@ -91,16 +93,16 @@ def seal_generation(
         },
         "files": [*files, duplicates],
     }
-    seal(root, layout, "collection", about, advice, before.seal if before else None)
+    seal(root, layout, "collection", about, advice, before.seal if before else None, plan.id)
     for group in plan.groups:
-        sidecar_path(root, group).unlink(missing_ok=True)
+        sidecar_path(root, group, plan.id).unlink(missing_ok=True)
     runner.events.tell("sealed", {"rows": count, "failed": failed})
 
 
 def _refuse_bad(plan: Plan, reasons: "Counter[str]") -> None:
     """Too many bad items are no collection."""
     failed, count = reasons.total(), plan.layout.rows - plan.start
-    table = part_path(plan.root, "rows.parquet", plan.generation)
+    table = plan.root / part_name(ROWS, plan.generation)
     worst = ", ".join(f"{n:,} {reason}" for reason, n in reasons.most_common(5))
     worst += f"; {table} says why, one by one"
     if failed == count:
@@ -121,8 +123,7 @@ def _command(plan: Plan, most: float) -> str:
     for name, value in mine.items():
         if plan.generation and name != "max_bad_fraction":
             continue  # a collection that grows keeps its settings
-        # What `auto` stood for is found again, or said to be missing.
-        if name != "decoder" and value != usual[name]:
+        if value != (best_decoder() if name == "decoder" else usual[name]):
             for one in value if isinstance(value, tuple) else [value]:
                 words += ["--" + name.replace("_", "-"), str(one)]
     return shlex.join([*words, plan.source, str(plan.root)])
@@ -134,9 +135,9 @@ def _join_tables(plan: Plan, end: int) -> None:
     It begins with the padding between the rows there were and its own first one.
     """
     root = plan.root
-    with parquet(sidecar_path(root, plan.groups.start)) as file:
+    with parquet(sidecar_path(root, plan.groups.start, plan.id)) as file:
         schema = file.schema_arrow
-    path = part_path(root, "rows.parquet", plan.generation)
+    path = root / part_name(ROWS, plan.generation)
     with whole(path) as made, pq.ParquetWriter(made, schema, compression="zstd") as writer:
         if pad := plan.start - end:
             nothing = {f.name: pa.nulls(pad, f.type) for f in schema}
@@ -144,7 +145,7 @@ def _join_tables(plan: Plan, end: int) -> None:
             nothing["status"] = pa.array(["padding"] * pad)
             writer.write_table(pa.table(nothing, schema=schema))
         for group in plan.groups:
-            with parquet(sidecar_path(root, group)) as file:
+            with parquet(sidecar_path(root, group, plan.id)) as file:
                 writer.write_table(file.read())
 
 
@@ -152,16 +153,16 @@ def _write_changes(plan: Plan, news: News) -> str:
     """The names of what changed or vanished since; where they lie below root."""
     what = ["changed"] * len(news.changed) + ["vanished"] * len(news.vanished)
     table = pa.table({"source": [*news.changed, *news.vanished], "what": what})
-    path = part_path(plan.root, "changes.parquet", plan.generation)
-    write_table(path, table)
-    return f"changes.parquet/{path.name}"
+    name = part_name("changes.parquet", plan.generation)
+    write_table(plan.root / name, table)
+    return name
 
 
 def _write_duplicates(path: Location, plan: Plan) -> tuple[int, int]:
     """Rows whose bytes are equal. Returns groups, and rows beyond the first."""
     tables = []
     for generation in range(plan.generation + 1):
-        with parquet(part_path(plan.root, "rows.parquet", generation)) as file:
+        with parquet(plan.root / part_name(ROWS, generation)) as file:
             tables.append(file.read(["row", "source", "sha256", "status"]))
     table = pa.concat_tables(tables)
     table = table.filter(pc.equal(table["status"], "ok"))

@@ -4,6 +4,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
@@ -81,7 +82,7 @@ def assign(
     start = _first_new(known, Path(run), pipeline, name) if known else 0
     if dest is None:
         called = (given.name if given is not None else source).replace(":", "-")
-        dest = Path(run) / f"assigned-{called}{f'-from-{start}' if start else ''}"
+        dest = Path(run) / f"assigned-{called}-{name}{f'-from-{start}' if start else ''}"
     dest = Path(dest).absolute()
     if dest.exists():
         raise CollectionError(f"{dest} exists already and is never overwritten. Name another.")
@@ -110,6 +111,8 @@ def assign(
         about["digest"] = (known or collection).digest
         _write(made, labels, collection, model, about)
         publish(made, dest)
+        # Wherever it lies: the next call has to know what is labelled.
+        write_json(Path(run) / "assigned" / f"{uuid4().hex[:12]}.json", {"path": str(dest)})
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return dest
@@ -138,10 +141,13 @@ def _first_new(known: Collection, run: Path, pipeline: dict[str, Any], name: str
         All of it was labelled by an earlier call.
     """
     seen = {pipeline["collection"]: "the run"}
-    for path in sorted(run.glob("assigned-*/assigned.json")):
-        about = read_json(path, f"the run {run}", "Remove that folder.")
+    for path in sorted(run.glob("assigned/*.json")):
+        made = Path(read_json(path, f"the run {run}", "Remove it.")["path"]) / "assigned.json"
+        if not made.exists():
+            continue  # somebody has thrown it away: then it labels nothing any more
+        about = read_json(made, f"the labels {made.parent}", "Remove that folder.")
         if about["clustering"] == name:
-            seen[about["digest"]] = str(path.parent)
+            seen[about["digest"]] = str(made.parent)
     if seen.get(known.digest, "the run") != "the run":
         raise CollectionError(
             f"{known.path} has no rows that {seen[known.digest]} does not label already. Add some: "

@@ -110,7 +110,7 @@ def plan_job(spec: Spec, collection: Collection, room: Room) -> Plan:
         steps.append((name, reads, footprint))
         total += most
     return Plan(
-        collection.rows,
+        collection.items,
         collection.layout.groups,
         width,
         spec.features.from_ is not None or (spec.reduce is not None and wanted < 1),

@@ -10,7 +10,7 @@ from typing import Any
 
 from dclust.collection.files import clear_asides, located, locked, read_json, write_json
 from dclust.collection.reading import Collection
-from dclust.collection.sources import open_source
+from dclust.collection.sources import full_name, open_source
 from dclust.collection.writing import SEAL
 from dclust.errors import CollectionError
 from dclust.ingest.ingesting import append, ingest
@@ -124,10 +124,14 @@ class Attempt:
         """The collection to cluster: made now, found unchanged, or given."""
         spec, settings = self.spec, self.spec.ingest.settings()
         root = located(spec.collection or self.folder.path / "collection.zarr")
+        pinned = self.folder.path / "collection.json"
+        if pinned.exists():  # it may have grown since: the run goes on with what it began with
+            return Collection(root, digest=read_json(pinned, "the run", "")["digest"])
         source, there = spec.source, (root / SEAL).exists()
         if source is not None and there and spec.ingest.append:
 
             def grow() -> dict[str, Any]:
+                _fitting(Collection(root), differing(Collection(root).seal["settings"], settings))
                 made = append(source, root, self.runner, settings.max_bad_fraction)
                 return {"rows": made.items, "valid_rows": made.valid_rows}
 
@@ -142,9 +146,6 @@ class Attempt:
                 return {"rows": made.items, "valid_rows": made.valid_rows}
 
             self._step("ingest", do)
-        pinned = self.folder.path / "collection.json"
-        if pinned.exists():  # it may have grown since: the run goes on with what it began with
-            return Collection(root, digest=read_json(pinned, "the run", "")["digest"])
         collection = Collection(root)
         write_json(pinned, {"path": str(root), "digest": collection.digest})
         return collection
@@ -210,12 +211,19 @@ def _unchanged(found: Collection, mark: str, spec: Spec) -> None:
         The source or the settings are not those it was made from.
     """
     faults = []
-    if found.seal.get("fingerprint") != mark:
-        faults.append(f"the source {spec.source} has changed since it was made")
-    faults += differing(found.seal["settings"], spec.ingest.settings())
+    history, source = found.seal["history"], full_name(spec.source or "")
+    if others := sorted({h["source"] for h in history} - {source}):
+        faults.append(f"it was made of {', '.join(others)} too, and the job names {source}")
+    elif found.seal["fingerprint"] != mark or any(h["changed"] + h["vanished"] for h in history):
+        faults.append(f"the source {source} has changed since it was made")
+    _fitting(found, faults + differing(found.seal["settings"], spec.ingest.settings()))
+
+
+def _fitting(found: Collection, faults: list[str]) -> None:
+    """Refuse a collection that is not what the job would have made."""
     if faults:
         raise CollectionError(
             f"the collection {found.path} does not fit the job: {'; '.join(faults)}. Let it grow "
-            "(`ingest: {append: true}`), name another `collection`, or leave it out: then each "
-            "run makes its own."
+            "(`ingest: {append: true}`, its settings as they were), name another `collection`, or "
+            "leave it out: then each run makes its own."
         )

@@ -220,6 +220,7 @@ def with_chunk(name, body, n=1):
     return png(1, 1, 8, 2, bytes(4), *[chunk(name, body)] * n)
 
 
+@pytest.mark.slow
 def test_no_bomb_takes_more_than_a_moment(tmp_path):
     """Every verdict is the one we meant, for seconds of processor time and 300 MiB of memory."""
     for name, (make, _) in BOMBS.items():

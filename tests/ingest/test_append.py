@@ -13,6 +13,7 @@ from PIL import Image
 from dclust.collection.reading import Collection, opened
 from dclust.errors import CollectionError, SourceError
 from dclust.ingest import Settings, append, ingest
+from dclust.passes.cluster import place
 from dclust.passes.events import Events
 from dclust.passes.serial import Serial
 from dclust.passes.threads import Threads
@@ -227,6 +228,38 @@ def test_too_many_bad_files_keep_the_collection_as_it_was(tmp_path):
     assert (found.items, found.valid_rows, found.seal["failed"]) == (110, 105, {"not_an_image": 5})
 
 
+def test_what_is_no_image_is_counted_once(tmp_path):
+    """However often the source is looked at."""
+    source = tmp_path / "photos"
+    fill(source, range(20))
+    (source / "notes.txt").write_text("no image")
+    ingest(str(source), tmp_path / "c.zarr", SMALL)
+    (source / "more.txt").write_text("no image")
+    for night in range(1, 4):
+        fill(source, range(20 * night, 20 * night + 20))
+        found = append(str(source), tmp_path / "c.zarr")
+    assert found.seal["others"] == 2
+    assert sorted(found.others()["source"].to_pylist()) == ["more.txt", "notes.txt"]
+
+
+def test_arrays_of_one_file_name_are_not_taken_for_one_another(tmp_path):
+    """Another folder's x.npy is no longer x.npy; where it lies is named."""
+    for folder, count in (("a", 50), ("b", 60)):
+        (tmp_path / folder).mkdir()
+        np.save(tmp_path / folder / "x.npy", np.zeros((count, 4, 4), np.uint8))
+    ingest(str(tmp_path / "a" / "x.npy"), tmp_path / "c.zarr")
+    with pytest.raises(CollectionError, match=r"x\.npy#0 and so on, from .*a/x\.npy"):
+        append(str(tmp_path / "b" / "x.npy"), tmp_path / "c.zarr")
+
+
+def test_a_misspelt_collection_leaves_nothing_behind(tmp_path):
+    """No folder, no lock: only the message."""
+    source = fill(tmp_path / "photos", range(3))
+    with pytest.raises(CollectionError, match="there is no collection at"):
+        append(source, tmp_path / "misspelt.zarr")
+    assert not (tmp_path / "misspelt.zarr").exists()
+
+
 KILLED = """
 import os, signal, sys
 from dclust.collection import files
@@ -264,3 +297,26 @@ def test_an_append_killed_at_any_moment_can_be_gone_on_with(tmp_path, times):
         f"{('cats', 'dogs')[i % 2]}/{i:05d}.png" for i in range(700)
     }
     assert not [p for p in root.rglob("*") if ".aside" in p.name or p.suffix == ".begun"]
+
+
+@pytest.mark.slow
+def test_ten_appends_of_a_thousand_one_of_them_killed(tmp_path):
+    """By name they are one ingest of 10,000: on a real cluster, after a kill in the sixth."""
+    source, root = tmp_path / "photos", tmp_path / "c.zarr"
+    with place("local", 2, None, Events()) as (runner, _):
+        for night in range(10):
+            fill(source, range(1000 * night, 1000 * night + 1000))
+            if night == 0:
+                ingest(str(source), root, SMALL, runner)
+            elif night == 5:
+                command = [sys.executable, "-c", KILLED, source, root, "9"]
+                assert subprocess.run(command, timeout=120).returncode == -signal.SIGKILL
+                assert Collection(root).items == 5000
+                append(str(source), root, runner)
+            else:
+                append(str(source), root, runner)
+        one = ingest(str(source), tmp_path / "one.zarr", SMALL, runner)
+    found = Collection(root)
+    assert found.verify() == one.verify() == []
+    assert (found.items, found.valid_rows) == (10_000, 10_000)
+    assert content(found) == content(one)

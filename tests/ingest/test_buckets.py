@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from upath import UPath
 
+from dclust.collection import writing
 from dclust.collection.files import located, write_new
 from dclust.collection.layout import Layout
 from dclust.collection.reading import Collection
 from dclust.collection.writing import SEAL, VALID, commit_path, create, write_group
 from dclust.errors import CollectionError, DamageError, SourceError, SpecError
-from dclust.ingest import Settings, append, ingest
+from dclust.ingest import Settings, append, ingest, ingesting, planning
 from dclust.passes.cluster import place
 from dclust.passes.events import Events
 from dclust.passes.serial import Serial
@@ -32,7 +33,7 @@ def uploaded(folder, url):
 
 
 def test_a_bucket_is_a_folder(photos, tmp_path, bucket):
-    """The same pixels, classes and verdicts by name; on workers too."""
+    """The same pixels, classes and verdicts by name."""
     url = uploaded(photos, f"{bucket}/photos")
     far = ingest(url, tmp_path / "far.zarr", SETTINGS, Threads(2))
     near = ingest(str(photos), tmp_path / "near.zarr", SETTINGS)
@@ -42,8 +43,15 @@ def test_a_bucket_is_a_folder(photos, tmp_path, bucket):
     reasons = {r["source"]: r["reason"] for r in far.table().to_pylist() if r["reason"]}
     assert reasons == BAD
     assert far.seal["others"] == 1
+
+
+@pytest.mark.slow
+def test_workers_read_from_buckets_and_write_into_them(photos, tmp_path, bucket):
+    """On a real cluster: the same digest as on a disk."""
+    url = uploaded(photos, f"{bucket}/photos")
+    here = ingest(url, tmp_path / "c.zarr", SETTINGS)
     with place("local", 2, None, Events()) as (runner, _):
-        assert ingest(url, tmp_path / "dask.zarr", SETTINGS, runner).digest == far.digest
+        assert ingest(url, f"{bucket}/c.zarr", SETTINGS, runner).digest == here.digest
 
 
 def test_a_collection_in_a_bucket_is_what_it_is_on_a_disk(photos, tmp_path, bucket):
@@ -142,3 +150,83 @@ def test_the_seal_in_a_bucket_is_the_last_thing_written(photos, bucket):
     written = UPath(url).fs.find(UPath(url).path, detail=True)
     last = max(written.values(), key=lambda o: o["LastModified"])
     assert last["LastModified"] <= written[f"{UPath(url).path}/{SEAL}"]["LastModified"]
+
+
+def test_of_two_who_begin_at_once_one_is_refused_and_harms_nobody(tmp_path, bucket, monkeypatch):
+    """The other one's plan stands, whatever is written beside it at whatever moment."""
+    source, url = tmp_path / "photos", f"{bucket}/c.zarr"
+    fill(source, range(300))
+    plain = planning.write_new
+
+    def late(path, data):
+        """Before our plan is put, another process has put its own and done it all."""
+        monkeypatch.setattr(planning, "write_new", plain)
+        ingest(str(source), url, Settings(size=32, classes="parent", seed=5))
+        return plain(path, data)
+
+    monkeypatch.setattr(planning, "write_new", late)
+    with pytest.raises(CollectionError, match="somebody else began to write"):
+        ingest(str(source), url, SMALL)
+    found = Collection(url)
+    assert (len(content(found)), found.verify()) == (300, [])
+
+
+def test_who_resumes_what_is_being_finished_breaks_nothing(tmp_path, bucket, monkeypatch):
+    """The seal of the other one stays, and what he has appended since."""
+    source, url = tmp_path / "photos", f"{bucket}/c.zarr"
+    fill(source, range(300))
+    with pytest.raises(Stop):
+        ingest(str(source), url, SMALL, stopping(1))
+    plain = ingesting.grow
+
+    def late(root, layout):
+        monkeypatch.setattr(ingesting, "grow", plain)
+        ingest(str(source), url, SMALL, resume=True)
+        fill(source, range(300, 310))
+        append(str(source), url)
+        plain(root, layout)
+
+    monkeypatch.setattr(ingesting, "grow", late)
+    with pytest.raises(CollectionError, match="somebody else has finished"):
+        ingest(str(source), url, SMALL, resume=True)
+    found = Collection(url)
+    assert (found.items, found.verify()) == (310, [])
+
+
+def test_two_appends_of_different_states_do_not_mix(tmp_path, bucket):
+    """Nobody can tell whether the first one still runs: the second is told what to look at."""
+    source, url = tmp_path / "photos", f"{bucket}/c.zarr"
+    fill(source, range(50))
+    ingest(str(source), url, SMALL)
+    fill(source, range(50, 700))
+    with pytest.raises(Stop):
+        append(str(source), url, stopping(1))
+    fill(source, range(700, 720))
+    with pytest.raises(CollectionError, match=r"another append to .* is not finished") as told:
+        append(str(source), url)
+    plan = next(w.rstrip(".,") for w in str(told.value).split() if "/plans/" in w)
+    UPath(plan).unlink()
+    found = append(str(source), url)
+    assert content(found) == content(ingest(str(source), tmp_path / "one.zarr", SMALL))
+    assert found.verify() == []
+
+
+def test_a_slow_append_does_not_replace_a_later_state(tmp_path, bucket, monkeypatch):
+    """Of two that continue one state, the second to finish is refused."""
+    source, url = tmp_path / "photos", f"{bucket}/c.zarr"
+    fill(source, range(50))
+    ingest(str(source), url, SMALL)
+    fill(source, range(50, 60))
+    plain = writing.write_new
+
+    def late(path, data):
+        if path.name.startswith("after-"):
+            monkeypatch.setattr(writing, "write_new", plain)
+            plain(path, b'"another digest"')
+        return plain(path, data)
+
+    before = Collection(url).digest
+    monkeypatch.setattr(writing, "write_new", late)
+    with pytest.raises(CollectionError, match="somebody else has finished"):
+        append(str(source), url)
+    assert Collection(url).digest == before

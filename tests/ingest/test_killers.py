@@ -138,6 +138,7 @@ def test_care_changes_no_bit(photos, tmp_path):
     assert not list((root / "commits").glob("*.begun"))
 
 
+@pytest.mark.chaos
 @pytest.mark.usefixtures("harmful")
 def test_a_decoder_that_hangs_with_care_is_given_up(photos, tmp_path, monkeypatch):
     """The limit of the child is what counts then; the good files behind it are decoded."""

@@ -69,6 +69,7 @@ def test_a_disk_that_is_full_is_told_and_the_ingest_goes_on_later(photos, tmp_pa
     said = full(photos, tmp_path / "c.zarr", runner)
     assert said.startswith("row group 0 of")
     assert said.endswith("File too large. Mend that and resume.")
+    assert not list((tmp_path / "c.zarr" / "commits").glob("*.begun"))  # nobody died of it
     found = ingest(str(photos), tmp_path / "c.zarr", SETTINGS, resume=True)
     assert found.digest == digest
 

@@ -113,5 +113,34 @@ def test_a_run_that_was_stopped_ends_on_the_rows_it_began_with(grown, tmp_path):
 def test_without_append_a_grown_source_is_refused_and_told_how(grown, tmp_path):
     """A job that was not told to let its collection grow does not do so in silence."""
     del grown
-    with pytest.raises(CollectionError, match=r"Let it grow \(`ingest: \{append: true\}`\)"):
+    with pytest.raises(CollectionError, match=r"Let it grow \(`ingest: \{append: true\}`, "):
         run(nightly(tmp_path, ingest={"size": 16}))
+
+
+def test_a_collection_of_other_sources_too_is_not_taken_for_the_jobs(grown, tmp_path):
+    """Whatever came in last: it holds more than the job's source, and the page would not say so."""
+    del grown
+    fill(tmp_path / "other", range(500, 520))
+    append(str(tmp_path / "other"), tmp_path / "photos.zarr")
+    given = {"source": str(tmp_path / "other"), "ingest": {"size": 16}}
+    with pytest.raises(CollectionError, match=r"it was made of .*photos too, and the job names"):
+        run(nightly(tmp_path, **given))
+
+
+def test_a_collection_that_grows_keeps_the_settings_of_the_job(grown, tmp_path):
+    """Other settings would be forgotten in silence."""
+    del grown
+    with pytest.raises(CollectionError, match="size was 16 and is now 8"):
+        run(nightly(tmp_path, ingest={"size": 8, "append": True}))
+
+
+def test_labels_that_lie_elsewhere_count_too(grown, tmp_path):
+    """Wherever an assignment was put, its rows are labelled; thrown away, they are not."""
+    model, collection = grown.parent, tmp_path / "photos.zarr"
+    append(str(tmp_path / "photos"), collection)
+    made = assign(model, str(collection), tmp_path / "elsewhere")
+    with pytest.raises(CollectionError, match=r"has no rows that .*elsewhere does not label"):
+        assign(model, str(collection))
+    made.rename(tmp_path / "gone")
+    again = pq.read_table(assign(model, str(collection)) / "labels.parquet")
+    assert again.equals(pq.read_table(tmp_path / "gone" / "labels.parquet"))

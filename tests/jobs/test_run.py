@@ -195,7 +195,7 @@ def test_a_run_goes_on_from_any_folder_and_only_on_its_own_collection(tmp_path, 
     assert RunFolder.open(tmp_path / "one").spec.collection == str(tmp_path / "digits.zarr")
     shutil.rmtree(tmp_path / "digits.zarr")
     ingest("sklearn:digits", tmp_path / "digits.zarr", Settings(seed=1))
-    with pytest.raises(CollectionError, match="seed was"):
+    with pytest.raises(CollectionError, match="never was, in the state that is asked for"):
         resume(tmp_path / "one")
 
 

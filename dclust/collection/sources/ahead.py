@@ -8,8 +8,8 @@ from dclust.collection.sources.base import Given
 FILES, BYTES = 16, 8 * 2**20  # fetched at once: so many files, or so much of them
 
 
-def ahead(found: Iterable[Given]) -> Iterator[Given]:
-    """The same files in the same order, each lot fetched in a thread while the last is in use."""
+def ahead(found: Iterable[Given]) -> Iterator[list[Given]]:
+    """The same files in lots, in their order, each fetched in a thread while the last is in use."""
     files = iter(found)
 
     def fetch() -> list[Given]:
@@ -26,4 +26,4 @@ def ahead(found: Iterable[Given]) -> Iterator[Given]:
         coming = reader.submit(fetch)
         while lot := coming.result():
             coming = reader.submit(fetch)
-            yield from lot
+            yield lot

@@ -9,19 +9,32 @@ from dclust.collection.sources.base import Given, too_many_bytes
 
 A = TypeVar("A")
 B = TypeVar("B")
-AT_ONCE = 24
+AT_ONCE, CAREFUL = 24, 4  # calls under way; before it is known what they bring
+BYTES = 48 * 2**20  # that may be under way
 
 
 def several(read: Callable[[A], B], wanted: Iterable[A], at_once: int = AT_ONCE) -> Iterator[B]:
-    """What `read` gives for each, in order, with so many calls under way at a time."""
+    """What `read` gives for each, in order, with so many calls under way at a time.
+
+    Fewer, at least two, where what they bring is large; so the first are few.
+    """
     with ThreadPoolExecutor(at_once, "dclust-objects") as pool:
         under_way: deque[Future[B]] = deque()
+        allowed, largest = min(at_once, CAREFUL), 1
+
+        def take() -> B:
+            nonlocal allowed, largest
+            found = under_way.popleft().result()
+            largest = max(largest, len(found) if isinstance(found, bytes) else 1)
+            allowed = max(2, min(at_once, BYTES // largest))
+            return found
+
         for one in wanted:
             under_way.append(pool.submit(read, one))
-            if len(under_way) == at_once:
-                yield under_way.popleft().result()
+            while len(under_way) >= allowed:
+                yield take()
         while under_way:
-            yield under_way.popleft().result()
+            yield take()
 
 
 def read_objects(fs: Any, paths: Iterable[str], most: int) -> Iterator[Given]:
