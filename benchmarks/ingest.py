@@ -19,7 +19,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -29,6 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import simplejpeg
 from PIL import Image
+from upath import UPath
 
 from benchmarks.pipe import bucket
 from dclust.ingest import Settings, ingest
@@ -173,14 +174,16 @@ def main() -> None:
                     ours.append(timed(partial(ingested, str(path), root, decoder, runner)))
                 lines.append(row(f"{name}, {decoder}", count, size, theirs, ours))
                 print(lines[-1], flush=True)
-        some = count // 10
+        some = count // 5
         with (
             bucket(sorted((root / "images").iterdir())[:some], given.width) as (url, weight),
             place("local", WORKERS, None, Events()) as (runner, _),
         ):
-            ours = [timed(partial(ingested, url, root, "pillow", runner)) for _ in range(3)]
-        share = weight / 1e6 / given.width / statistics.median(ours)
-    write(table(count, size, lines, bucket_line(some, weight, given.width, ours, share)))
+            theirs, ours = [], []
+            for _ in range(given.repeats):
+                theirs.append(timed(partial(fetched, url)))
+                ours.append(timed(partial(ingested, url, root, "pillow", runner)))
+    write(table(count, size, lines, bucket_line(some, weight, given.width, theirs, ours)))
 
 
 def row(name: str, count: int, size: int, theirs: list[float], ours: list[float]) -> str:
@@ -195,12 +198,23 @@ def row(name: str, count: int, size: int, theirs: list[float], ours: list[float]
     )
 
 
-def bucket_line(count: int, weight: int, width: float, ours: list[float], share: float) -> str:
+def fetched(url: str) -> None:
+    """All objects of a bucket, many at a time, and nothing done with them."""
+    place = UPath(url)
+    names = place.fs.ls(place.path, detail=False)
+    with ThreadPoolExecutor(48) as pool:
+        assert all(pool.map(place.fs.cat_file, names))
+
+
+def bucket_line(
+    count: int, weight: int, width: float, theirs: list[float], ours: list[float]
+) -> str:
     """What is said of the bucket."""
-    seconds = statistics.median(ours)
+    least, seconds = statistics.median(theirs), statistics.median(ours)
     return (
         f"A bucket of {count:,} such files ({weight / 1e6:,.0f} MB) behind a pipe of {width:g} "
-        f"MB/s takes {seconds:.1f} s, {share:.0%} of the pipe's width."
+        f"MB/s takes {seconds:.1f} s; fetching them and no more takes {least:.1f} s: the bucket is "
+        f"used to {least / seconds:.0%} of what it gives."
     )
 
 

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from dclust.collection.sources.base import Given
 
-FILES, BYTES = 16, 8 * 2**20  # fetched at once: so many files, or so much of them
+FILES, BYTES = 32, 8 * 2**20  # fetched at once: so many files, or so much of them
 
 
 def ahead(found: Iterable[Given]) -> Iterator[list[Given]]:
