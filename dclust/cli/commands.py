@@ -118,7 +118,7 @@ def status(run: Path, as_json: bool) -> None:
 @main.command()
 @click.argument("run", type=PATH)
 @click.argument("source")
-@click.option("--to", "dest", type=PATH, help="Folder to make [RUN/assigned-<source>].")
+@click.option("--to", "dest", type=PATH, help="Folder to make [RUN/assigned-...].")
 @click.option("--clustering", help="Which one, where the run has several.")
 @click.option("--max-bad-fraction", type=click.FloatRange(0, 1), default=0.05, show_default=True)
 @WHERE

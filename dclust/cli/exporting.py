@@ -87,7 +87,7 @@ def export(
         if faults := found.get("faults"):
             counts = ", ".join(f"{n:,} {fault}" for fault, n in faults.items())
             click.echo(
-                f"{sum(faults.values()):,} originals could not go out and their stored pixels did "
+                f"stored pixels went out instead of {sum(faults.values()):,} of the originals "
                 f"({counts}); the column `fault` of {made / 'labels.parquet'} says which.",
                 err=True,
             )
@@ -103,8 +103,7 @@ def _sentences(found: dict[str, Any]) -> list[str]:
     for rule, taken in found["taken_away"].items():
         lines.append(f"--{rule.replace('_', '-')} took {taken:,} away")
     sizes = found["sizes"].values()
-    lines.append(
-        f"{found['exported']:,} rows in {len(sizes):,} clusters of {min(sizes, default=0):,} to "
-        f"{max(sizes, default=0):,}"
-    )
+    low, high = min(sizes, default=0), max(sizes, default=0)
+    each = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    lines.append(f"{found['exported']:,} rows in {len(sizes):,} clusters of {each}")
     return lines

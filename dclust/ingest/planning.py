@@ -324,13 +324,14 @@ def resumed_plan(root: Location, listing: Listing, settings: Settings) -> Plan:
             f"{root} cannot be resumed: {'; '.join(faults)}. Use the same source and settings, "
             "or remove it and start again."
         )
-    return replace(plan, settings=settings.resolved)
+    bad = settings.max_bad_fraction  # changes no pixel, and is not in the plan
+    return replace(plan, settings=replace(plan.settings, max_bad_fraction=bad))
 
 
 def differing(was: dict[str, Any], now: Settings) -> list[str]:
-    """What settings say otherwise than those something was made with."""
+    """What settings say otherwise than those something was made with; `auto` fits any decoder."""
     return [
         f"{name} was {was.get(name)!r} and is now {value!r}"
         for name, value in now.as_json().items()
-        if was.get(name) != value
+        if was.get(name) != value and not (name == "decoder" and now.decoder == "auto")
     ]

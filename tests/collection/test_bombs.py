@@ -235,6 +235,7 @@ def test_no_bomb_takes_more_than_a_moment(tmp_path):
     assert {name: t for name, t in told.items() if t[1] > SECONDS or t[2] > KIB} == {}
 
 
+@pytest.mark.slow
 def test_what_is_long_but_honest_is_read():
     """No limit is near what cameras and encoders write."""
     noise = Image.effect_noise((2000, 1200), 90)

@@ -116,6 +116,7 @@ def test_200_good_and_bad_files_give_what_decode_gives():
     assert len(set(reasons)) >= 5
 
 
+@pytest.mark.slow
 def test_every_odd_image_gives_what_decode_gives(data):
     """Hundreds of files that broke some Pillow once, and no child is lost over them."""
     files = [p.read_bytes() for p in sorted((data / "odd-images").rglob("*")) if p.is_file()]
@@ -125,6 +126,7 @@ def test_every_odd_image_gives_what_decode_gives(data):
     assert got == [verdict(decode, f) for f in files]
 
 
+@pytest.mark.slow
 def test_a_large_file_passes_through_the_pipes():
     """Thirty million pixels, in more bytes than any pipe holds."""
     noise = np.random.default_rng(0).integers(0, 256, (5000, 6000), np.uint8)

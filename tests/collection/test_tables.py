@@ -200,6 +200,7 @@ def test_a_large_row_group_is_read_once_though_asked_for_in_parts(tmp_path):
     assert list(source.read_files(files_of(listing, [3]), MOST)) == [data[3]]
 
 
+@pytest.mark.slow
 def test_one_value_in_all_rows_does_not_fill_the_memory(tmp_path):
     """A dictionary holds it once, and 40 rows of 16 MiB each take what a few of them take."""
     one, path = pa.table({"jpg": [bytes(16 << 20)]}), tmp_path / "a.parquet"

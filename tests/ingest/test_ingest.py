@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -201,6 +202,18 @@ def test_a_resume_with_other_settings_or_files_is_refused_with_all_faults(photos
     assert "size was None and is now 32; seed was 0 and is now 4. Use the same" in str(told.value)
     (source / "new.png").unlink()
     assert ingest(str(source), root, SETTINGS, resume=True).rows == 286
+
+
+def test_what_was_begun_by_one_decoder_is_not_ended_by_another(photos, tmp_path):
+    """`auto` means the one that the plan has; another one by name is refused."""
+    root = tmp_path / "c.zarr"
+    with pytest.raises(Stop):
+        ingest(str(photos), root, replace(SETTINGS, decoder="pillow"), Serial(stopping(2)))
+    with pytest.raises(CollectionError, match="decoder was 'pillow' and is now 'simplejpeg'"):
+        ingest(str(photos), root, replace(SETTINGS, decoder="simplejpeg"), resume=True)
+    found = ingest(str(photos), root, SETTINGS, resume=True)
+    assert found.seal["settings"]["decoder"] == "pillow"
+    assert found.seal["versions"]["decoder"].startswith("pillow")
 
 
 def test_too_many_bad_files_are_refused_until_they_are_allowed(photos, tmp_path):

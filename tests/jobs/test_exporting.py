@@ -384,11 +384,11 @@ def test_the_command_counts_first_and_tells_every_fault(made, photos, tmp_path):
     assert "27 rows of kmeans-1 have a label, 1 have none" in said
     assert "--clusters took 0 away" in said
     assert "--per-cluster took 3 away" in said
-    assert "24 rows in 3 clusters of 8 to 8" in said
+    assert "24 rows in 3 clusters of 8\n" in said
     assert not (tmp_path / "out").exists()
     said, loud = call(*words)
     assert said.endswith(f"{tmp_path / 'out'}\n")
-    assert "1 originals could not go out" in loud
+    assert "instead of 1 of the originals" in loud
     assert "1 gone" in loud
     found = json.loads(call(*words[:2], tmp_path / "b", *words[3:], "--json")[0])
     assert (found["path"], found["faults"]) == (str(tmp_path / "b"), {"gone": 1})

@@ -52,6 +52,7 @@ def test_a_suffix_is_kept_if_it_is_an_images_and_else_follows_the_bytes():
     assert split_name("png", "PNG") == ("png", ".png")
 
 
+@pytest.mark.slow
 def test_shards_keep_to_their_size_and_are_the_same_bytes_again(undisturbed, tmp_path, monkeypatch):
     """No tar is larger than asked or has more samples than allowed; a second export is equal."""
     one, two = (

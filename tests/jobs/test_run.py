@@ -199,6 +199,7 @@ def test_a_run_goes_on_from_any_folder_and_only_on_its_own_collection(tmp_path, 
         resume(tmp_path / "one")
 
 
+@pytest.mark.slow
 def test_the_readmes_python_runs_as_a_file(tmp_path, request):
     """The ten lines of the README, saved as a script, do what they say."""
     root = request.config.rootpath
