@@ -23,6 +23,7 @@ from dclust.errors import CollectionError, SpecError
 ASIDE = ".aside-"
 REMOTE = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory"})
 WEB = frozenset({"http", "https"})
+EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}  # what brings their file systems
 Location = Path | UPath  # of a disk | of a bucket
 
 
@@ -44,9 +45,33 @@ def located(name: str | Path | UPath) -> Location:
             f"Use a path, or a URL of {', '.join(sorted(REMOTE))}."
         )
     if protocol in WEB:  # a redirect could lead to a host that nobody has allowed
-        return UPath(text, allow_redirects=False)
-    # Listings that were kept would hide what other processes have written since.
-    return UPath(text.rstrip("/"), use_listings_cache=False)
+        url = UPath(text, allow_redirects=False)
+    else:  # listings that were kept would hide what other processes have written since
+        url = UPath(text.rstrip("/"), use_listings_cache=False)
+    try:
+        assert url.fs
+    except ImportError as fault:
+        extra = EXTRAS.get(protocol)
+        what = f"`pip install 'dclust[{extra}]'`" if extra else "what it names"
+        raise SpecError(f"{text} cannot be reached here: {fault}. Install {what}.") from fault
+    return url
+
+
+def is_folder(path: Location) -> bool:
+    """Whether there is a folder, or in a bucket anything below that name.
+
+    Raises
+    ------
+    CollectionError
+        The store does not answer, or not to us.
+    """
+    try:
+        return bool(path.is_dir())
+    except Exception as fault:  # each store has errors of its own
+        raise CollectionError(
+            f"{path} cannot be reached: {fault}. Look at its address, the network and your "
+            "credentials."
+        ) from fault
 
 
 def sync_file(path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import zarr
 
-from dclust.collection.files import Location, checksum, located, read_json, size_of
+from dclust.collection.files import Location, checksum, is_folder, located, read_json, size_of
 from dclust.collection.layout import Layout
 from dclust.collection.writing import (
     FORMAT,
@@ -38,7 +38,7 @@ class Collection:
         self, path: str | Path | Location, look: bool = True, digest: str | None = None
     ) -> None:
         self.path = located(path)
-        if not self.path.is_dir():
+        if not is_folder(self.path):
             raise CollectionError(
                 f"there is no collection at {self.path}. Make one: `dclust ingest SOURCE {path}`."
             )

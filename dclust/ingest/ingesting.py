@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from dclust.collection.files import ASIDE, Location, clear_asides, located, locked
+from dclust.collection.files import ASIDE, Location, clear_asides, is_folder, located, locked
 from dclust.collection.reading import Collection
 from dclust.collection.sources import Listing, Named, Source, full_name, open_source
 from dclust.collection.writing import (
@@ -64,7 +64,7 @@ def ingest(
     root, settings = located(dest), settings or Settings()
     source, runner = full_name(source), runner or Threads()
     named = open_source(source, settings.reading)
-    new = not root.exists()
+    new = not is_folder(root) and not root.exists()
     _refuse(root, resume)
     with locked(root, "making"), _spool(root) as spool:
         if (root / SEAL).exists():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -230,3 +231,25 @@ def test_a_slow_append_does_not_replace_a_later_state(tmp_path, bucket, monkeypa
     with pytest.raises(CollectionError, match="somebody else has finished"):
         append(str(source), url)
     assert Collection(url).digest == before
+
+
+def test_a_store_that_cannot_be_reached_is_said_so(tmp_path, bucket, monkeypatch):
+    """No traceback: what is missing, or what to look at."""
+    path = located(f"{bucket}/c.zarr")
+    with monkeypatch.context() as patched:
+        patched.setattr(type(path), "is_dir", raising(ConnectionError("no route")))
+        for call in (lambda: Collection(path), lambda: ingest(f"{bucket}/x", tmp_path / "c.zarr")):
+            with pytest.raises(CollectionError, match="cannot be reached: no route"):
+                call()
+    monkeypatch.setitem(sys.modules, "gcsfs", None)  # as where it is not installed
+    with pytest.raises(SpecError, match=r"pip install 'dclust\[gs\]'"):
+        Collection("gs://photos/c.zarr")
+
+
+def raising(fault):
+    """A function that fails."""
+
+    def fail(*_, **__):
+        raise fault
+
+    return fail

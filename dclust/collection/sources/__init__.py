@@ -6,7 +6,7 @@ A source lists first (names, sizes, order) and reads later, on workers.
 import os
 from pathlib import Path
 
-from dclust.collection.files import WEB, Location, located
+from dclust.collection.files import WEB, Location, is_folder, located
 from dclust.collection.sources.arrays import NpySource, NpzSource
 from dclust.collection.sources.base import Listing, Named, Reading, Source
 from dclust.collection.sources.bucket import BucketSource
@@ -81,7 +81,7 @@ def _single(path: Location) -> bool:
     """
     if not isinstance(path, Path) and path.protocol in WEB:
         return True
-    if path.is_dir():
+    if is_folder(path):
         return False
     if path.exists():
         return True
