@@ -52,8 +52,8 @@ def located(name: str | Path | UPath) -> Location:
         assert url.fs
     except ImportError as fault:
         extra = EXTRAS.get(protocol)
-        what = f"`pip install 'dclust[{extra}]'`" if extra else "what it names"
-        raise SpecError(f"{text} cannot be reached here: {fault}. Install {what}.") from fault
+        todo = f"Run `pip install 'dclust[{extra}]'`." if extra else "Install that."
+        raise SpecError(f"{text} cannot be reached from here: {fault}. {todo}") from fault
     return url
 
 
