@@ -140,7 +140,7 @@ def timed(do: Callable[[], object]) -> float:
 
 def ingested(source: str, root: Path, decoder: str, runner: Runner) -> None:
     """Make a collection of it, and remove it again."""
-    settings = Settings(size=SIZE, resize="stretch", decoder=decoder)  # type: ignore[arg-type]
+    settings = Settings(size=SIZE, resize="stretch", decoder=decoder)
     ingest(source, root / "made.zarr", settings, runner)
     shutil.rmtree(root / "made.zarr")
 

@@ -8,6 +8,7 @@ enough for whatever is in them.
 import io
 import re
 import struct
+from contextlib import suppress
 
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
@@ -113,7 +114,8 @@ def _numbers(data: bytes) -> int:
     order = "<" if data[:2] == b"II" else ">"
     head, row, at = ("Q", "HHQQ", 8) if b"+" in data[2:4] else ("H", "HHLL", 4)
     step, total = struct.calcsize(order + row), 0
-    try:
+    # What leads out of the file, Pillow will not get to either.
+    with suppress(struct.error, OverflowError):
         starts = list(struct.unpack_from(order + row[3], data, at))
         for depth in range(2):
             for start in starts[depth:]:
@@ -125,6 +127,4 @@ def _numbers(data: bytes) -> int:
                     total += 1 + (count if kind in _NUMERIC and count <= len(data) else 0)
                     if depth == 0 and tag in _DIRECTORIES:
                         starts.append(value)
-    except (struct.error, OverflowError):
-        pass  # leads out of the file, where Pillow will not get either
     return total

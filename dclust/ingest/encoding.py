@@ -166,7 +166,8 @@ def keep_vectors(found: np.ndarray, rows: np.ndarray, facts: "Facts") -> None:
     """Vectors that lie beside the images, for the images that are good; bad ones spoil them."""
     rows[:] = found
     for i in np.flatnonzero(~np.isfinite(rows).all(1)):
-        facts.fail(int(i), "not_finite", "the features hold NaN or no 32-bit number")
+        if facts.reason[i] is None:
+            facts.fail(int(i), "not_finite", "the features hold NaN or no 32-bit number")
     rows[[reason is not None for reason in facts.reason]] = 0
 
 

@@ -13,6 +13,8 @@ from dclust.collection.writing import parquet
 from dclust.errors import CollectionError
 from dclust.ingest.planning import Settings, columns_of, items_name
 
+UNKNOWN = -1  # no stamp
+
 
 @dataclass(frozen=True)
 class News:
@@ -44,9 +46,10 @@ def news_of(before: Collection, source: str, label: str, listing: Listing) -> Ne
     fresh = np.flatnonzero(at < 0)
     changed: list[str] = []
     if listing.stamps is not None and "stamp" in known.column_names:
-        there = np.flatnonzero(at >= 0)
-        old = np.asarray(known["stamp"])[at[there]]
-        changed = [shown(listing.names[i]) for i in there[old != listing.stamps[there]]]
+        # Of what came from a table nothing is known; as floats, the stamps would lose digits.
+        old = np.asarray(known["stamp"].fill_null(UNKNOWN))[at]
+        other = (at >= 0) & (old != UNKNOWN) & (old != listing.stamps)
+        changed = [shown(listing.names[i]) for i in np.flatnonzero(other)]
     mine = _known(before, ["name"], source)
     gone = []
     if "name" in mine.column_names:

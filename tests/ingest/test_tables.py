@@ -94,3 +94,29 @@ def test_vectors_alone_are_rows(tmp_path):
     assert "images" not in again.columns
     with pytest.raises(SourceError, match=r"Say which to take: `--column NAME`"):
         ingest(str(tmp_path / "a.parquet"), tmp_path / "e.zarr", Settings(column="none"))
+
+
+def test_what_a_table_does_not_tell_is_no_change(tmp_path):
+    """A folder, then a table, then the folder again: nothing in it changed, and one file did."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(9):
+        (folder / f"{i}.png").write_bytes(png(i))
+    ingest(str(folder), tmp_path / "c.zarr", Settings(size=16))
+    append(write(tmp_path / "a.parquet", range(100, 120)), tmp_path / "c.zarr")
+    (folder / "9.png").write_bytes(png(9))
+    found = append(str(folder), tmp_path / "c.zarr")
+    assert [h["changed"] for h in found.seal["history"]] == [0, 0, 0]
+    (folder / "3.png").write_bytes(png(3) + b"more")
+    (folder / "10.png").write_bytes(png(10))
+    found = append(str(folder), tmp_path / "c.zarr")
+    assert [h["changed"] for h in found.seal["history"]] == [0, 0, 0, 1]
+
+
+def test_an_image_that_failed_keeps_its_reason(tmp_path):
+    """Its vector is bad too, but what was wrong first is what is told."""
+    rows = {"key": ["a", "b"], "png": [b"a text", png(1)], "v": [[float("nan")] * 2, [1.0, 2.0]]}
+    pq.write_table(pa.table(rows), tmp_path / "a.parquet")
+    settings = Settings(size=16, features="v", max_bad_fraction=0.5)
+    found = ingest(str(tmp_path / "a.parquet"), tmp_path / "c.zarr", settings)
+    assert found.seal["failed"] == {"not_an_image": 1}

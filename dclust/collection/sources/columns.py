@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 
 import numpy as np
 import pyarrow as pa
@@ -135,12 +136,11 @@ def class_names(schemas: Iterable[pa.Schema], column: str, what: str) -> tuple[s
 
 
 def _names_beside(schema: pa.Schema, column: str) -> tuple[str, ...] | None:
-    try:
+    # Others may write there about something else, or write it otherwise.
+    with suppress(KeyError, TypeError, ValueError, RecursionError):
         about = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"][column]
         if about["_type"] == "ClassLabel" and all(isinstance(n, str) for n in about["names"]):
             return tuple(about["names"])
-    except (KeyError, TypeError, ValueError, RecursionError):
-        pass  # written by somebody else, about something else
     return None
 
 
