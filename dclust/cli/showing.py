@@ -74,12 +74,15 @@ def overview_lines(o: "Overview") -> list[str]:
     for title, counts in (("formats", o.formats), ("modes", o.modes)):
         kinds += _counts(title, counts, len(counts))
     read = f"{weighed(o.source_bytes)} of " if o.source_bytes else ""
+    several = len({entry["source"] for entry in o.history})
     facts = {
         "originals": _sizes([by(*size) for size in o.sizes]),
         "stored": shapes(o.columns),
         "on disk": f"{weighed(o.disk_bytes)}, {counted(o.groups, 'row group')} of "
         f"{counted(o.group_rows, 'row')}, in {o.order} order",
-        "read": read + plain(o.source) if o.source else "",
+        "read": read + (plain(o.source) if several < 2 else f"{several} sources")
+        if o.source
+        else "",
         "made by": ", ".join(f"{name} {version}" for name, version in o.versions.items()),
         "digest": o.digest,
     }
