@@ -1,7 +1,7 @@
 """Every algorithm on a little data: what the laws of runners, scratch and chunks are tried on."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from dclust.algorithms.kmeans import Lloyd
 from dclust.algorithms.minibatch import MiniBatch
 from dclust.algorithms.pca import PCA
 from dclust.algorithms.seeding import Looking, ScalableSeeding, grid_of, survey_rows
+from dclust.kernels.projection import Projection
 from dclust.metrics.internal import Evaluation, Partition
 from dclust.passes.serial import Serial
 from dclust.passes.sources import Source, array_source
@@ -70,6 +71,15 @@ def lloyd(source: Source) -> Lloyd:
     return Lloyd(at, grid_for(source, at), 4, 0.0)
 
 
+def bounded(source: Source) -> Lloyd:
+    """The same with a bound projection, whether it pays or not."""
+    algorithm = lloyd(source)
+    x = np.concatenate([c.read().x for c in source.chunks])
+    basis = np.linalg.qr(np.random.default_rng(8).normal(size=(COLUMNS, 7)))[0]
+    origin = x.mean(0).astype(np.float32)
+    return replace(algorithm, bound=Projection(origin, basis.astype(np.float32), 3, 2.0**-7))
+
+
 def minibatch(source: Source) -> MiniBatch:
     """Mini-batches that reassign starved centers now and then."""
     at = some_centers(np.concatenate([c.read().x for c in source.chunks]))
@@ -97,6 +107,8 @@ CASES = {
     "Lloyd on bytes": Case(lloyd, np.uint8),
     "Lloyd with weights": Case(lloyd, weighted=True),
     "Lloyd on bytes with weights": Case(lloyd, np.uint8, weighted=True),
+    "Lloyd, bounded": Case(bounded),
+    "Lloyd on bytes, bounded": Case(bounded, np.uint8, weighted=True),
     "MiniBatch": Case(minibatch),
     "MiniBatch on bytes": Case(minibatch, np.uint8),
     "PCA": Case(lambda _: PCA(4), blind=False),

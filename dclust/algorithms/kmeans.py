@@ -9,17 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from dclust.kernels.nearest import nearest_center
-from dclust.kernels.sums import add_rows
+from dclust.algorithms.nearness import Centered, Settled, distances, settled, shadow_bytes
+from dclust.kernels.nearest import distance_to
+from dclust.kernels.projection import Projection
+from dclust.kernels.sums import add_rows, add_values, move_rows
 from dclust.passes.blocks import Block
 from dclust.passes.runner import Runner
 from dclust.passes.sources import Source
-from dclust.summaries.clusters import Farthest, First, Moments
+from dclust.summaries.clusters import Farthest, First, Moments, Tally
 from dclust.summaries.grid import Grid
 
 
 @dataclass(frozen=True)
-class Centers:
+class Centers(Centered):
     """The centers, and what is known of how they came about."""
 
     at: np.ndarray  # (k, d) float64
@@ -27,9 +29,13 @@ class Centers:
     weight: np.ndarray  # (k,)  of the last pass
     inertia: float = np.inf  # of the centers the last pass started from
     moved: float = np.inf  # sum of squared moves of the last update
+    gained: float = np.inf  # share of the inertia that the last pass took off
     tol: float = -1.0  # absolute; known after the first pass
+    spread: float = np.inf  # sum of squared distances to the grid's origin; likewise
     step: int = 0
-    lost: Moments | None = None  # sums waiting for the rows that refill empty clusters
+    lost: Tally | None = None  # sums waiting for the rows that refill empty clusters
+    bound: Projection | None = None  # what settles rows quickly; no answer depends on it
+    before: np.ndarray | None = None  # (k, d) the centers of the last pass
 
     @property
     def score(self) -> float:
@@ -44,83 +50,103 @@ class Lloyd:
     init: np.ndarray  # (k, d)
     grid: Grid
     max_iter: int = 300
-    tol: float = 1e-4
+    tol: float = 1e-4  # on the squared move of all centers, relative to the mean variance
+    bound: Projection | None = None
+    inertia_tol: float = 0.0  # on the share of the inertia that a pass takes off
 
     def start(self, source: Source, runner: Runner) -> Centers:  # noqa: ARG002
         """The given centers."""
         init = np.asarray(self.init, np.float64)
-        return Centers(init, self.grid, np.zeros(len(init)))
+        return Centers(init, self.grid, np.zeros(len(init)), bound=self.bound)
 
     def wants(self, source: Source, model: Centers) -> tuple[Any, ...]:
         """All chunks, until the centers rest or the passes are used up."""
-        settled = model.step > 0 and model.moved <= model.tol
-        if model.lost is None and (settled or model.step >= self.max_iter):
+        at_rest = model.moved <= model.tol or model.gained < self.inertia_tol
+        if model.lost is None and ((model.step > 0 and at_rest) or model.step >= self.max_iter):
             return ()
         return source.chunks
 
-    def summarize(self, block: Block, model: Centers) -> Moments | First | Farthest:
+    def summarize(self, block: Block, model: Centers) -> Tally | First | Farthest:
         """Sums of the rows by their nearest center; or the rows farthest from theirs."""
-        label, gap = nearest_center(block.x, model.at)
+        known = block.scratch
+        found = settled(block, model, None if known is None else known[0])
         if model.lost is not None:
             size = int((model.lost.count == 0).sum())
-            return Farthest.of(size, block.x, block.rows, gap, label, block.weight)
-        moments = _moments(block, label, gap, model.grid, len(model.at))
-        return moments if model.tol >= 0 else First(moments, _whole(block, model.grid))
+            gap = distances(block, found)
+            return Farthest.of(size, block.x, block.rows, gap, found.label, block.weight)
+        tally = _tally(block, found, model.grid)
+        return tally if model.tol >= 0 else _first(block, tally, model.grid)
 
     def update(self, model: Centers, seen: Any) -> Centers:
         """Means of the rows; empty clusters move to the rows farthest from their centers."""
         if isinstance(seen, Farthest):
             assert model.lost is not None
-            return self._moved(model, _refilled(model.lost, seen, model.grid))
+            refilled = _refilled(model.lost, seen, model.grid) if seen.gap.any() else model.lost
+            return self._moved(model, refilled)
         if isinstance(seen, First):
-            model = replace(model, tol=self.tol * seen.whole.mean_variance(model.grid))
-            seen = seen.moments
-        model = replace(model, inertia=seen.inertia(model.grid))
-        if (seen.count == 0).any() and seen.square.any():
+            tol = self.tol * seen.whole.mean_variance(model.grid)
+            spread = int(seen.square[0]) / model.grid.square_scale
+            model, seen = replace(model, tol=tol, spread=spread), seen.tally
+        inertia = max(model.spread - seen.fall(model.at, model.grid), 0.0)
+        gained = (model.inertia - inertia) / inertia if inertia > 0 else np.inf
+        model = replace(model, inertia=inertia, gained=gained)
+        if (seen.count == 0).any():
             return replace(model, lost=seen)
         return self._moved(model, seen)
 
-    def _moved(self, model: Centers, seen: Moments) -> Centers:
+    def _moved(self, model: Centers, seen: Tally) -> Centers:
         at = seen.means(model.grid)
         # scikit-learn sets what still is empty on the largest cluster, never at the origin.
         at[seen.count == 0] = at[seen.count.argmax()]
         moved = float(((at - model.at) ** 2).sum())
         weight = seen.weights(model.grid)
-        return replace(model, at=at, weight=weight, moved=moved, step=model.step + 1, lost=None)
+        return replace(
+            model,
+            at=at,
+            weight=weight,
+            moved=moved,
+            step=model.step + 1,
+            lost=None,
+            before=model.at,
+        )
 
 
-def _moments(block: Block, label: np.ndarray, gap: np.ndarray, grid: Grid, k: int) -> Moments:
-    """The moments of a block; where it was summed before, only what changed is added."""
-    known = block.scratch
-    if known is not None and (known[0] != k or not _same(known[1], grid)):
+def _tally(block: Block, found: Settled, grid: Grid) -> Tally:
+    """The sums of a block; where it was summed before, only what changed is added."""
+    known, k = block.scratch, len(found.at)
+    if known is not None and (len(known[3]) != k or not _same(known[1], grid)):
         known = None
     if known is None:
         total, count = np.zeros((k, block.x.shape[1]), np.int64), np.zeros(k, np.int64)
-        add_rows(block.x, label, block.weight, 1, grid.columns, total, count)
+        add_rows(block.x, found.label, block.weight, 1, grid.columns, total, count)
     else:
-        _, _, before, total, count = known
-        changed = np.flatnonzero(before != label)
-        if len(changed):
+        last, _, total, count = known
+        if last is not found and not np.array_equal(last.label, found.label):
             total, count = total.copy(), count.copy()
-            x = block.x[changed]
-            w = None if block.weight is None else block.weight[changed]
-            add_rows(x, before[changed], w, -1, grid.columns, total, count)
-            add_rows(x, label[changed], w, 1, grid.columns, total, count)
-    seen = Moments.of(block.x, label, gap, block.weight, grid, k, (total, count))
-    block.scratch = (k, grid, label, total, count)
-    return seen
+            move_rows(block.x, last.label, found.label, block.weight, grid.columns, total, count)
+    block.scratch = (found, grid, total, count)
+    return Tally(count, total)
 
 
-def _whole(block: Block, grid: Grid) -> Moments:
-    """The rows as one cluster about the origin; weights do not count, as in scikit-learn's tol."""
-    label, away = nearest_center(block.x, grid.origin[None])
-    even = None if block.weight is None else np.full(len(block), grid.heaviest)
-    return Moments.of(block.x, label, away, even, grid, 1)
+def _first(block: Block, tally: Tally, grid: Grid) -> First:
+    """What only the first pass says: how much the rows vary about the origin.
+
+    Weights do not count in the variance, as in scikit-learn's tol.
+    """
+    one = np.zeros(len(block), np.int32)
+    away = distance_to(block.x, grid.origin[None], one)
+    square = add_values(away, one, block.weight, grid.square_scale, 1)
+    if block.weight is None:
+        whole = Moments(tally.count.sum(keepdims=True), tally.total.sum(0, keepdims=True), square)
+    else:
+        even = np.full(len(block), grid.heaviest)
+        whole = Moments.of(block.x, one, away, even, grid, 1)
+    return First(tally, whole, square)
 
 
 def scratch_bytes(k: int, columns: int, rows: int) -> int:
-    """What `_moments` leaves on a block: labels, integer sums and counts."""
-    return rows * 4 + k * (columns + 1) * 8 + 4 * columns * 8
+    """What Lloyd leaves on a block at most: rows settled and projected, integer sums."""
+    return shadow_bytes(columns, rows) + k * (columns + 1) * 8 + 4 * columns * 8
 
 
 def _same(a: Grid, b: Grid) -> bool:
@@ -131,7 +157,7 @@ def _same(a: Grid, b: Grid) -> bool:
     )
 
 
-def _refilled(lost: Moments, far: Farthest, grid: Grid) -> Moments:
+def _refilled(lost: Tally, far: Farthest, grid: Grid) -> Tally:
     """Each empty cluster takes one of the farthest rows from the cluster that had it."""
     total, count = lost.total.copy(), lost.count.copy()
     for i, new in enumerate(np.flatnonzero(lost.count == 0)[: len(far.row)]):

@@ -8,9 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from dclust.algorithms.kmeans import Centers
-from dclust.errors import DataError
-from dclust.kernels.nearest import nearest_center
+from dclust.algorithms.nearness import Centered, Settled, distances, settled
 from dclust.passes.blocks import Block
 from dclust.passes.runner import block_of
 from dclust.summaries.base import Sums
@@ -18,7 +16,7 @@ from dclust.summaries.clusters import Moments
 from dclust.summaries.grid import Grid
 
 
-def nearest(block: Block, centers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def nearest(block: Block, model: Centered) -> tuple[np.ndarray, np.ndarray]:
     """Nearest center of each row of a block and the squared distance to it.
 
     Raises
@@ -26,14 +24,10 @@ def nearest(block: Block, centers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     DataError
         A row is not finite.
     """
-    label, gap = nearest_center(block.x, centers)
-    bad = np.flatnonzero(~np.isfinite(gap))
-    if len(bad):
-        raise DataError(
-            f"row {block.rows[bad[0]]:,} holds NaN, infinity or a number too large to square. "
-            "Clean or impute such rows first."
-        )
-    return label, gap
+    known = block.scratch
+    last = known[0] if known and isinstance(known[0], Settled) else None
+    found = settled(block, model, last)
+    return found.label, distances(block, found)
 
 
 @dataclass(frozen=True)
@@ -63,13 +57,13 @@ class Labelled(Sums):
 class Labelling:
     """A task: the nearest center of each row."""
 
-    centers: np.ndarray  # (k, d)
+    model: Centered
     grid: Grid
 
     def label(self, block: Block) -> tuple[np.ndarray, np.ndarray, Moments]:
         """Labels (m,) int32, squared distances (m,) and moments of one block."""
-        label, gap = nearest(block, self.centers)
-        k = len(self.centers)
+        label, gap = nearest(block, self.model)
+        k = len(self.model.at)
         return label, gap, Moments.of(block.x, label, gap, block.weight, self.grid, k)
 
     def __call__(self, chunk: Any, block: Block | None) -> Labelled:
@@ -83,24 +77,24 @@ class Labelling:
 class Predicting:
     """A task: the nearest center of each row, and no more."""
 
-    centers: np.ndarray  # (k, d)
+    model: Centered
 
     def __call__(self, chunk: Any, block: Block | None) -> Gathered:
         """The labels of one chunk, to be gathered."""
         block = block_of(chunk, block)
-        return Gathered(((block.rows, nearest(block, self.centers)[0]),))
+        return Gathered(((block.rows, nearest(block, self.model)[0]),))
 
 
 @dataclass(frozen=True)
 class Costing:
     """A task: the weighted sum of squared distances to the nearest centers."""
 
-    centers: np.ndarray  # (k, d)
+    model: Centered
 
     def __call__(self, chunk: Any, block: Block | None) -> float:
         """The cost of one chunk."""
         block = block_of(chunk, block)
-        _, gap = nearest(block, self.centers)
+        _, gap = nearest(block, self.model)
         return float(gap.sum() if block.weight is None else (gap * block.weight).sum())
 
 
@@ -108,15 +102,10 @@ class Costing:
 class WriteLabels:
     """What `passes.writing` makes of a block: its labels and distances, to be kept."""
 
-    centers: np.ndarray
+    model: Centered
     grid: Grid
 
     def __call__(self, block: Block) -> tuple[dict[str, np.ndarray], Moments]:
         """The columns to write, and the moments."""
-        label, gap, moments = Labelling(self.centers, self.grid).label(block)
+        label, gap, moments = Labelling(self.model, self.grid).label(block)
         return {"label": label, "distance": np.sqrt(gap).astype(np.float32)}, moments
-
-
-def labelling(model: Centers) -> Labelling:
-    """The labelling by a fitted model."""
-    return Labelling(model.at, model.grid)

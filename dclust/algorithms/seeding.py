@@ -1,5 +1,6 @@
 """Where clustering starts: one look at the rows, then k-means++ on a sample, or k-means||."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,6 +45,7 @@ class Looking:
 
     size: int
     seed: int
+    below: float = np.inf  # rows of larger keys are not even looked at: few are needed
 
     def start(self, source: Source, runner: Runner) -> Surveyed:  # noqa: ARG002
         """Nothing is known."""
@@ -55,13 +57,12 @@ class Looking:
 
     def summarize(self, block: Block, model: Surveyed) -> Survey:  # noqa: ARG002
         """Extent and sample of one block."""
-        if block.weight is None:
-            key = uniform(self.seed, SAMPLE_STAGE, 0, block.rows)
-        else:
-            # Rows of weight zero are no rows: they are never drawn, the others evenly.
-            draw = uniform(self.seed, SAMPLE_STAGE, 0, block.rows)
-            key = np.where(block.weight > 0, draw, np.inf)
         extent = Extent.of(block.x, block.rows, block.weight)
+        key = uniform(self.seed, SAMPLE_STAGE, 0, block.rows)
+        kept = key < self.below
+        if block.weight is not None:
+            kept &= block.weight > 0  # rows of weight zero are no rows: they are never drawn
+        key = np.where(kept, key, np.inf)
         return Survey(extent, Sample.of(self.size, key, block.rows, block.x, block.weight))
 
     def update(self, model: Surveyed, seen: Survey) -> Surveyed:  # noqa: ARG002
@@ -77,7 +78,11 @@ def survey_rows(source: Source, runner: Runner, size: int, seed: int) -> Survey:
     DataError
         Some rows are not finite, or there are none.
     """
-    survey: Survey = fit(Looking(size, seed), source, runner).survey
+    # With so many keys below, too few for the sample are as good as impossible.
+    below = (size + 10 * math.sqrt(size) + 100) / source.rows
+    survey: Survey = fit(Looking(size, seed, below), source, runner).survey
+    if below < 1 and len(survey.sample.row) < size:  # many rows weigh nothing
+        survey = fit(Looking(size, seed), source, runner).survey
     extent = survey.extent
     if extent.rows == 0 or extent.heaviest <= 0:
         raise DataError("there are no rows to learn from, or all have weight zero.")

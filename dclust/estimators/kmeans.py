@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from dclust.algorithms.kmeans import scratch_bytes
 from dclust.algorithms.labels import Costing, Labelled, Labelling, Predicting, nearest
+from dclust.algorithms.nearness import Centered, Given
 from dclust.errors import DataError, SpecError, listed
 from dclust.estimators.base import Passes, is_dask
 from dclust.passes.blocks import Block
@@ -58,7 +59,7 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
         if is_dask(X):
             return self._by_block(X, partial(_labels, centers=self.cluster_centers_))
         source = self._source(X, reset=False)
-        seen = self._runner(X).fold(Predicting(self.cluster_centers_), source.chunks)
+        seen = self._runner(X).fold(Predicting(Given(self.cluster_centers_)), source.chunks)
         return seen.in_order()
 
     def transform(self, X: Any) -> Any:
@@ -73,7 +74,7 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
         del y
         check_is_fitted(self)
         source = self._source(X, sample_weight, reset=False)
-        cost: float = self._runner(X).fold(Costing(self.cluster_centers_), source.chunks)
+        cost: float = self._runner(X).fold(Costing(Given(self.cluster_centers_)), source.chunks)
         return -cost
 
     @property
@@ -124,16 +125,16 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
     _auto_starts = 10
     _counts: tuple[str, ...] = ("n_clusters", "max_iter")
 
-    def _label(self, source: Source, runner: Runner, at: np.ndarray, grid: Grid) -> None:
+    def _label(self, source: Source, runner: Runner, model: Centered, grid: Grid) -> None:
         """Set labels and inertia, both of these centers."""
-        seen: Labelled = runner.fold(Labelling(at, grid), source.chunks)
+        seen: Labelled = runner.fold(Labelling(model, grid), source.chunks)
         self.labels_ = seen.labels.in_order()
         self.inertia_ = seen.moments.inertia(grid)
 
 
 def _labels(x: np.ndarray, centers: np.ndarray) -> np.ndarray:
     """Nearest center of each row."""
-    return nearest(Block(x, np.arange(len(x))), centers)[0]
+    return nearest(Block(x, np.arange(len(x))), Given(centers))[0]
 
 
 def _distances(x: np.ndarray, centers: np.ndarray) -> np.ndarray:
@@ -217,12 +218,12 @@ class KMeans(Clusterer):
         init, n_init = self._checked_init(source.columns)
         longest = max(c.stop - c.start for c in source.chunks)
         spare = scratch_bytes(self.n_clusters, source.columns, longest)
-        runner.hold(source.chunks, spare)
+        held = runner.hold(source.chunks, spare)
         try:
             random = check_random_state(self.random_state)
             start = begin(source, runner, self.n_clusters, init, random)
-            found = best_lloyd(start, source, runner, n_init, self.max_iter, self.tol)
-            self._label(source, runner, found.at, found.grid)
+            found = best_lloyd(start, source, runner, n_init, self.max_iter, self.tol, held)
+            self._label(source, runner, found, found.grid)
         finally:
             runner.drop()
         warn_of_repeats(self.labels_, self.n_clusters)

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from dclust.algorithms.minibatch import Drift, MiniBatch
+from dclust.algorithms.nearness import Given
 from dclust.algorithms.seeding import grid_of, survey_rows
 from dclust.estimators.kmeans import Clusterer, warn_of_repeats
 from dclust.passes.loop import fit
@@ -128,7 +129,7 @@ class MiniBatchKMeans(Clusterer):
         try:
             algorithm = self._begun(source, runner, init, n_init)
             found: Drift = fit(algorithm, source, runner)
-            self._label(source, runner, found.at, found.grid)
+            self._label(source, runner, Given(found.at), found.grid)
         finally:
             runner.drop()
         warn_of_repeats(self.labels_, self.n_clusters)
@@ -164,6 +165,6 @@ class MiniBatchKMeans(Clusterer):
         with one_blas_thread():
             self._drift = algorithm.update(last, seen)
         self.cluster_centers_ = self._drift.at
-        self._label(source, runner, self._drift.at, algorithm.grid)
+        self._label(source, runner, Given(self._drift.at), algorithm.grid)
         self.n_steps_ = self.n_iter_ = self._drift.step
         return self

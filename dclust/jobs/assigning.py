@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from dclust.algorithms.kmeans import Centers
 from dclust.algorithms.labels import WriteLabels
+from dclust.algorithms.nearness import Given
 from dclust.algorithms.pca import Axes
 from dclust.collection.files import aside, located, locked, publish, read_json, write_json
 from dclust.collection.layout import Layout
@@ -103,7 +104,8 @@ def assign(
             step = chunks[0].stop - chunks[0].start
             layout = Layout(collection.rows, step, LABELS)
             root = work / "labels.zarr"
-            each(runner, Write(str(root), layout, WriteLabels(model.at, model.grid)), chunks)
+            make = WriteLabels(Given(model.at), model.grid)
+            each(runner, Write(str(root), layout, make), chunks)
             labels = sealed_rows(root, layout, collection)
         made = work / "published"
         about = {"run": str(run), "clustering": name, "source": full_name(source)}

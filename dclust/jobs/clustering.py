@@ -9,6 +9,7 @@ import numpy as np
 from dclust.algorithms.kmeans import Centers, Lloyd, scratch_bytes
 from dclust.algorithms.labels import WriteLabels
 from dclust.algorithms.minibatch import Drift, MiniBatch
+from dclust.algorithms.nearness import Given
 from dclust.collection.layout import Column, Layout
 from dclust.collection.reading import Collection, opened
 from dclust.collection.records import load_record, save_record
@@ -18,6 +19,7 @@ from dclust.ingest.features import sealed_rows
 from dclust.jobs.folder import RunFolder
 from dclust.jobs.rows import Rows
 from dclust.jobs.spec import KMeansPart, MiniBatchPart
+from dclust.kernels.projection import Projection
 from dclust.metrics.internal import (
     Estimate,
     Evaluation,
@@ -34,12 +36,12 @@ from dclust.passes.sources import Source
 from dclust.passes.writing import Write, each
 from dclust.selection.restarts import Start, begin, lloyd_from, minibatch_from
 from dclust.summaries.base import Sums
-from dclust.summaries.clusters import Moments
+from dclust.summaries.clusters import Moments, Tally
 from dclust.summaries.contingency import Contingency
 from dclust.summaries.grid import Grid
 from dclust.summaries.sample import Strata
 
-MODELS = (Centers, Drift, Grid, Moments)
+MODELS = (Centers, Drift, Grid, Moments, Projection, Tally)
 LABELS = (Column("label", (), "int32"), Column("distance", (), "float32"), VALID)
 
 
@@ -59,7 +61,7 @@ def fit_clusters(
     held = runner.hold(source.chunks, spare if isinstance(part, KMeansPart) else 0)
     run.events.tell("held", {"held": held})
     try:
-        starts = _Starts(run, part, source, runner)
+        starts = _Starts(run, part, source, runner, held)
         found: Centers | Drift
         if isinstance(part, KMeansPart):
             at, found = _best_lloyd(run, name, part, starts)
@@ -75,9 +77,15 @@ class _Starts:
     """The first look at the rows, taken only if a start is needed that no checkpoint holds."""
 
     def __init__(
-        self, run: RunFolder, part: KMeansPart | MiniBatchPart, source: Source, runner: Runner
+        self,
+        run: RunFolder,
+        part: KMeansPart | MiniBatchPart,
+        source: Source,
+        runner: Runner,
+        held: bool,
     ) -> None:
         self.run, self.part, self.source, self.runner = run, part, source, runner
+        self.held = held
 
     def take(self, attempt: int) -> Start:
         seeds = self.run.spec.seed if attempt == 0 else [self.run.spec.seed, attempt]
@@ -109,7 +117,8 @@ def _best_lloyd(
         model: Centers | None = run.kept(at, MODELS)
         if model is None:
             start = starts.take(attempt)
-            algorithm = lloyd_from(start, starts.source, starts.runner, part.max_iter, part.tol)
+            source, runner = starts.source, starts.runner
+            algorithm = lloyd_from(start, source, runner, part.max_iter, part.tol, starts.held)
         else:
             algorithm = Lloyd(model.at, model.grid, part.max_iter, part.tol)
         model = fit(algorithm, starts.source, starts.runner, model, partial(run.checkpoint, at))
@@ -168,7 +177,7 @@ def write_labels(
     root = run.work / name / "labels.zarr"
     step = source.chunks[0].stop - source.chunks[0].start
     layout = Layout(rows.collection.rows, step, LABELS)
-    make = WriteLabels(model.at, model.grid)
+    make = WriteLabels(Given(model.at), model.grid)
     moments: Moments = each(runner, Write(str(root), layout, make), source.chunks)
     if (moments.count == 0).any():
         raise DataError(

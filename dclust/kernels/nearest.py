@@ -1,10 +1,9 @@
 """The nearest center of each row, exactly.
 
-A one-thread BLAS product scores tiles of rows against all centers and only prunes: a
-center survives while its score is within a rigorous rounding margin of the best one, so
-that all whose float64 distance could be the least survive. Those are decided row by row
-from float64 differences, the lowest index first: a label never depends on which rows
-stood beside it.
+A one-thread BLAS product scores tiles of rows against tiles of centers and only prunes: a
+center survives while its score is within a rigorous rounding margin of the best distance
+known. Survivors are decided row by row from float64 differences, the lowest index first: a
+label never depends on which rows stood beside it, nor on what was known of it before.
 """
 
 import math
@@ -12,12 +11,58 @@ import math
 import numba as nb
 import numpy as np
 
-TILE = 256  # rows per product: a tile and its scores stay in a core's cache
 FAST = {"reassoc", "contract", "arcp", "nsz"}  # sums may be vectorised; NaN and inf keep meaning
+CENTERS = 512  # centers of a product; with few rows of it, scores stay in a core's cache
+SCORES = 2**16  # scores of a product, at most
+LANES = 16  # centers of a product come in multiples of it
+FAR = 1e30  # the score of centers that only fill up a product
+
+
+# Kernels index whole arrays by unsigned numbers: a view of a row is counted by two atomic
+# operations (`_nrt=False` compiles without), and an index that may count from the end keeps
+# loops from becoming vector code. Either costs as much as the arithmetic here.
+
+
+@nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
+def between(x, i, centers, j):  # type: ignore[no-untyped-def]
+    """|x_i - c_j|^2 in float64; its bits depend on the row and the center alone."""
+    total, row, to = 0.0, np.uintp(i), np.uintp(j)
+    for c in range(np.uintp(x.shape[1])):
+        gap = np.float64(x[row, c]) - centers[to, c]
+        total += gap * gap
+    return total
+
+
+@nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
+def lowest(score, i, lanes):  # type: ignore[no-untyped-def]
+    """Index of a smallest score of row i; lanes compile to vector minima, NaN is passed over."""
+    row, wide = np.uintp(i), np.uintp(LANES)
+    for n in range(wide):
+        lanes[n] = np.inf
+    for s in range(np.uintp(score.shape[1]) // wide):
+        for n in range(wide):
+            v = score[row, s * wide + n]
+            lanes[n] = v if v < lanes[n] else lanes[n]
+    least = lanes[0]
+    for n in range(wide):
+        least = lanes[n] if lanes[n] < least else least
+    for j in range(score.shape[1]):
+        if score[row, j] == least:
+            return j
+    return 0
+
+
+@nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
+def within(score, i, start, stop, limit):  # type: ignore[no-untyped-def]
+    """How many scores of row i are not above the limit; NaN is not."""
+    count, most, row = np.int32(0), score.dtype.type(limit), np.uintp(i)
+    for n in range(np.uintp(start), np.uintp(stop)):  # unsigned: no index counts from the end
+        count = np.int32(count + np.int32(not score[row, n] > most))
+    return count
 
 
 @nb.njit(nogil=True, cache=True, fastmath=FAST)
-def _distance(row, center):  # type: ignore[no-untyped-def]
+def distance(row, center):  # type: ignore[no-untyped-def]
     """Sum (x - c)^2 in float64; its bits depend on the row and the center alone."""
     total = 0.0
     for j in range(row.size):
@@ -27,45 +72,119 @@ def _distance(row, center):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(nogil=True, cache=True, fastmath=FAST)
-def _shift(x, origin, tile):  # type: ignore[no-untyped-def]
-    """Tile = x - origin, in the tile's type."""
-    for i in range(x.shape[0]):
-        for j in range(x.shape[1]):
-            tile[i, j] = tile.dtype.type(x[i, j]) - origin[j]
+def least(score):  # type: ignore[no-untyped-def]
+    """Index of a smallest score, by lanes that compile to vector minima; NaN is passed over."""
+    lanes = np.full(LANES, np.inf, score.dtype)
+    for s in range(0, score.size, LANES):
+        for n in range(LANES):
+            v = score[s + n]
+            lanes[n] = min(lanes[n], v)
+    lowest = lanes[0]
+    for n in range(1, LANES):
+        lowest = min(lowest, lanes[n])
+    for j in range(score.size):
+        if score[j] == lowest:
+            return j
+    return 0
 
 
 @nb.njit(nogil=True, cache=True, fastmath=FAST)
-def _decide(x, tile, score, half, reach, centers, banned, label, gap):  # type: ignore[no-untyped-def]
-    """argmin_j |x - c_j|^2 among the centers whose score |c|^2/2 - x.c may be the least."""
-    k = centers.shape[0]
-    slack, floor, widest, last, most = reach
-    for i in range(x.shape[0]):
-        norm = 0.0
-        for j in range(tile.shape[1]):
-            norm += np.float64(tile[i, j]) * np.float64(tile[i, j])
-        norm = math.sqrt(norm)
-        margin = 2.0 * (slack * norm + floor + last * (norm + widest) ** 2)
-        if not (norm + widest) * widest < most:  # the product may overflow: it tells nothing
-            margin = np.inf
-        best = np.inf
-        for j in range(k):
-            s = half[j] - score[i, j]
-            if s < best and j != banned[i]:
-                best = s
-        limit = best + margin
-        count = 0
-        for j in range(k):
-            count += not half[j] - score[i, j] > limit
-        won, least = -1, np.inf
-        for j in range(k):
-            if not half[j] - score[i, j] > limit and j != banned[i]:
-                d = _distance(x[i], centers[j])
-                if d < least or won < 0:
-                    won, least = j, d
-                count -= 1
-                if count == 0:
-                    break
-        label[i], gap[i] = won, least
+def survivors(score, limit):  # type: ignore[no-untyped-def]
+    """How many scores are not above the limit; NaN is not."""
+    count = np.int32(0)
+    for n in range(score.size):
+        count = np.int32(count + np.int32(not score[n] > limit))
+    return count
+
+
+@nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
+def _shift(x, start, n, origin, scale, tile, square):  # type: ignore[no-untyped-def]
+    """Tile = (x - origin) scale, closed by a one; square = |tile row|^2 without it."""
+    kind, d = tile.dtype.type, np.uintp(x.shape[1])
+    for i in range(np.uintp(n)):
+        r = np.uintp(start) + i
+        for j in range(d):
+            tile[i, j] = (kind(x[r, j]) - origin[j]) * scale
+        total = 0.0
+        for j in range(d):
+            total += np.float64(tile[i, j]) * np.float64(tile[i, j])
+        tile[i, d] = 1
+        square[i] = total
+
+
+@nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
+def _verify(x, r, score, i, first, limit, centers, banned, label, gap):  # type: ignore[no-untyped-def]
+    """Decide among the centers of a tile whose scores are not above the limit."""
+    last = min(score.shape[1], centers.shape[0] - first)
+    for s in range(0, last, LANES):
+        end = min(s + LANES, last)
+        if within(score, i, s, end, limit) == 0:
+            continue
+        for j in range(s, end):
+            if not score[i, j] > limit and first + j != banned[r] and first + j != label[r]:
+                d = between(x, r, centers, first + j)
+                if d < gap[r] or (d == gap[r] and first + j < label[r]):
+                    label[r], gap[r] = first + j, d
+
+
+@nb.njit(nogil=True, cache=True, fastmath=FAST)
+def _nearest(x, origin, turned, bounds, centers, banned, label, gap):  # type: ignore[no-untyped-def]
+    """argmin_j |x - c_j|^2 among the centers whose score |c|^2 - 2 x.c may be the least."""
+    scale, slack, widest, most = bounds
+    m, k = x.shape[0], centers.shape[0]
+    tiles, q, step = turned.shape
+    kind = turned.dtype.type
+    rows = max(min(SCORES // step, m), 1)
+    score, tile = np.empty((rows, step), turned.dtype), np.empty((rows, q), turned.dtype)
+    square, lanes = np.empty(rows), np.empty(LANES, turned.dtype)
+    unit = np.float64(scale) * np.float64(scale)
+    for a in range(0, m, rows):
+        n = min(rows, m - a)
+        _shift(x, a, n, origin, kind(scale), tile, square)
+        for t in range(tiles):
+            first = t * step
+            np.dot(tile[:n], turned[t], score[:n])
+            for i in range(n):
+                r = a + i
+                if t == 0:
+                    own = lowest(score, i, lanes)
+                    if own == banned[r] or own >= k:
+                        own = 1 if banned[r] == 0 else 0
+                    label[r], gap[r] = own, between(x, r, centers, own)
+                wide, best = math.sqrt(square[i]) + widest, gap[r] * unit
+                sound = wide * wide + best < most
+                best = best - square[i] + slack * (wide * wide + best)
+                limit = kind(best if sound else np.inf)
+                alone = 0  # centers that need no look: its own and the banned one
+                for j in (label[r], banned[r]):
+                    if first <= j < first + step and not score[i, j - first] > limit:
+                        alone += 1
+                if within(score, i, 0, step, limit) > alone:
+                    _verify(x, r, score, i, first, limit, centers, banned, label, gap)
+
+
+def turned_tiles(points: np.ndarray, step: int = CENTERS) -> np.ndarray:
+    """Points as products want them: (k, q) -> (tiles, q + 1, step) of -2 c, closed by |c|^2.
+
+    A row closed by a one then has |c|^2 - 2 x.c for a score. Tiles are filled up by centers
+    that no row is near.
+    """
+    k, q = points.shape
+    step = min(step, -(-k // LANES) * LANES)
+    tiles = -(-k // step)
+    turned = np.zeros((tiles, q + 1, step), points.dtype)
+    turned[:, q] = FAR
+    square = np.einsum("ij,ij->i", points, points, dtype=np.float64)
+    for t in range(tiles):
+        part = points[t * step : (t + 1) * step]
+        turned[t, :q, : len(part)] = -2 * part.T
+        turned[t, q, : len(part)] = square[t * step : (t + 1) * step]
+    return turned
+
+
+def power_near(width: float) -> float:
+    """The power of two that brings a width near 1."""
+    return 2.0 ** -max(min(math.frexp(width)[1], 120), -120) if 0 < width < math.inf else 1.0
 
 
 def nearest_center(
@@ -95,31 +214,18 @@ def nearest_center(
     kind = np.float64 if x.dtype == np.float64 else np.float32
     x = np.ascontiguousarray(x)  # rows with gaps would be summed in another order
     centers = np.ascontiguousarray(centers, np.float64)
-    # Moving rows and centers near zero shrinks the margin; both stay within one rounding.
-    origin = centers.mean(0).astype(kind)
-    near = centers - origin
-    half = (0.5 * np.einsum("ij,ij->i", near, near)).astype(np.float64)
-    widest = math.sqrt(2.0 * half.max())
-    eps, tiny = float(np.finfo(kind).eps) / 2, float(np.finfo(kind).smallest_subnormal)
-    reach = (
-        1.01 * eps * (d + 6) * widest + d * tiny,  # times |x|: the dot product's worst rounding
-        4.0 * eps * half.max() + (d + 2) * tiny,
-        widest,
-        2.0**-53 * (d + 3),  # times (|x| + |c|)^2: the rounding of the distances that decide
-        float(np.finfo(kind).max) / 4,
-    )
     label, gap = np.empty(m, np.int32), np.empty(m)
     free = np.full(m, -1, np.int32) if banned is None else np.asarray(banned, np.int32)
-    rows = max(1, min(TILE, m))
-    tile, score = np.empty((rows, d), kind), np.empty((rows, len(centers)), kind)
-    with np.errstate(over="ignore", invalid="ignore"):
-        turned, half_kind = np.ascontiguousarray(near.T, kind), half.astype(kind)
-        for a in range(0, m, rows):
-            b = min(a + rows, m)
-            part, t, s = x[a:b], tile[: b - a], score[: b - a]
-            _shift(part, origin, t)
-            np.dot(t, turned, out=s)
-            _decide(part, t, s, half_kind, reach, centers, free[a:b], label[a:b], gap[a:b])
+    # Moving rows and centers near zero shrinks the margin; a power of two is exact.
+    origin = centers.mean(0).astype(kind)
+    near = centers - origin
+    scale = power_near(float(np.abs(near).max()))
+    near = np.asarray(near * scale, kind)
+    widest = math.sqrt(float(np.einsum("ij,ij->i", near, near, dtype=np.float64).max()))
+    # The worst rounding of a product of d + 1 terms, of moved rows, and of what decides.
+    slack = 1.01 * float(np.finfo(kind).eps) / 2 * (d + 12) + 2.0**-53 * (d + 3)
+    bounds = (scale, slack, widest, float(np.finfo(kind).max) / 8)
+    _nearest(x, origin, turned_tiles(near), bounds, centers, free, label, gap)
     return label, gap
 
 
@@ -128,5 +234,5 @@ def distance_to(x, centers, label):  # type: ignore[no-untyped-def]
     """|x_i - c_label(i)|^2 of each row in float64: (m, d), (k, d), (m,) -> (m,)."""
     out = np.empty(x.shape[0])
     for i in range(x.shape[0]):
-        out[i] = _distance(x[i], centers[label[i]])
+        out[i] = between(x, i, centers, label[i])
     return out

@@ -4,28 +4,28 @@ import numba as nb
 import numpy as np
 
 
-@nb.njit(nogil=True, cache=True)
+@nb.njit(nogil=True, cache=True, _nrt=False)
 def _add_bytes(x, label, sign, sums, count):  # type: ignore[no-untyped-def]
     """sums[label] += sign x, for rows of bytes."""
-    for i in range(x.shape[0]):
-        k = label[i]
-        if k >= 0:
+    for i in range(np.uintp(x.shape[0])):
+        if label[i] >= 0:
+            k = np.uintp(label[i])
             count[k] += sign
-            for j in range(x.shape[1]):
+            for j in range(np.uintp(x.shape[1])):
                 sums[k, j] += sign * np.int64(x[i, j])
 
 
-@nb.njit(nogil=True, cache=True)
+@nb.njit(nogil=True, cache=True, _nrt=False)
 def _add_reals(x, label, weight, sign, origin, scale, weight_scale, sums, count):  # type: ignore[no-untyped-def]
     """sums[label] += sign rint(w (x - origin) scale), column by column, w as it is counted."""
     one = weight.size == 0
-    for i in range(x.shape[0]):
-        k = label[i]
-        if k >= 0:
+    for i in range(np.uintp(x.shape[0])):
+        if label[i] >= 0:
+            k = np.uintp(label[i])
             units = np.rint((1.0 if one else weight[i]) * weight_scale)
             w = units / weight_scale
             count[k] += sign * np.int64(units)
-            for j in range(x.shape[1]):
+            for j in range(np.uintp(x.shape[1])):
                 q = np.rint((np.float64(x[i, j]) - origin[j]) * w * scale[j])
                 sums[k, j] += sign * np.int64(q)
 
@@ -54,12 +54,72 @@ def add_rows(
 
     """
     origin, scale, weight_scale = grid
-    plain = weight is None and weight_scale == 1.0 and not origin.any() and (scale == 1.0).all()
-    if x.dtype == np.uint8 and plain:
+    if _plain(x, weight, grid):
         _add_bytes(x, label, sign, sums, count)
     else:
         w = np.empty(0) if weight is None else weight
         _add_reals(x, label, w, sign, origin, scale, weight_scale, sums, count)
+
+
+@nb.njit(nogil=True, cache=True, _nrt=False)
+def _move_bytes(x, before, label, sums, count):  # type: ignore[no-untyped-def]
+    """Move rows of bytes whose label changed."""
+    for i in range(np.uintp(x.shape[0])):
+        if before[i] != label[i]:
+            old, new = np.uintp(before[i]), np.uintp(label[i])
+            count[old] -= 1
+            count[new] += 1
+            for j in range(np.uintp(x.shape[1])):
+                q = np.int64(x[i, j])
+                sums[old, j] -= q
+                sums[new, j] += q
+
+
+@nb.njit(nogil=True, cache=True, _nrt=False)
+def _move_reals(x, before, label, weight, origin, scale, weight_scale, sums, count):  # type: ignore[no-untyped-def]
+    """Move rows whose label changed, in the very integers `_add_reals` adds."""
+    one = weight.size == 0
+    for i in range(np.uintp(x.shape[0])):
+        if before[i] != label[i]:
+            old, new = np.uintp(before[i]), np.uintp(label[i])
+            units = np.rint((1.0 if one else weight[i]) * weight_scale)
+            w = units / weight_scale
+            count[old] -= np.int64(units)
+            count[new] += np.int64(units)
+            for j in range(np.uintp(x.shape[1])):
+                q = np.int64(np.rint((np.float64(x[i, j]) - origin[j]) * w * scale[j]))
+                sums[old, j] -= q
+                sums[new, j] += q
+
+
+def move_rows(
+    x: np.ndarray,
+    before: np.ndarray,
+    label: np.ndarray,
+    weight: np.ndarray | None,
+    grid: tuple[np.ndarray, np.ndarray, float],
+    sums: np.ndarray,
+    count: np.ndarray,
+) -> None:
+    """Move each row whose label changed from its old cluster to its new one.
+
+    Parameters are those of `add_rows`, `before` the labels that were summed; no label is -1.
+    """
+    origin, scale, weight_scale = grid
+    if _plain(x, weight, grid):
+        _move_bytes(x, before, label, sums, count)
+    else:
+        w = np.empty(0) if weight is None else weight
+        _move_reals(x, before, label, w, origin, scale, weight_scale, sums, count)
+
+
+def _plain(
+    x: np.ndarray, weight: np.ndarray | None, grid: tuple[np.ndarray, np.ndarray, float]
+) -> bool:
+    """Whether rows are bytes that count as they are."""
+    origin, scale, weight_scale = grid
+    as_is = weight is None and weight_scale == 1.0 and not origin.any() and (scale == 1.0).all()
+    return bool(x.dtype == np.uint8 and as_is)
 
 
 @nb.njit(nogil=True, cache=True)

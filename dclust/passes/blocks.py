@@ -18,13 +18,14 @@ class Block:
     """Rows in memory, with the numbers they have in the whole collection.
 
     A block never changes, except for `scratch`: one immutable tuple of private
-    shortcuts, swapped in by a single assignment as a task's last step. It is never
-    pickled, and every result must be the same bit for bit without it. `spare` are
-    the bytes it may grow to, counted from the start so that a worker's memory
-    accounting never sees a block grow.
+    shortcuts, swapped in by a single assignment as a task's last step; and `shadow`: its
+    rows as a projection shows them, for whoever looks next. They are never pickled, and
+    every result must be the same bit for bit without them. `spare` are the bytes it may
+    grow to, counted from the start so that a worker's memory accounting never sees a
+    block grow.
     """
 
-    __slots__ = ("labels", "rows", "scratch", "spare", "weight", "x")
+    __slots__ = ("labels", "rows", "scratch", "shadow", "spare", "weight", "x")
 
     def __init__(
         self,
@@ -40,6 +41,7 @@ class Block:
         self.labels = labels  # (m,)    int64 cluster numbers, where a pass needs them
         self.spare = spare
         self.scratch: tuple[Any, ...] | None = None
+        self.shadow: tuple[Any, Any] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -49,7 +51,7 @@ class Block:
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self.x, self.rows, self.weight, self.labels, self.spare = state
-        self.scratch = None
+        self.scratch = self.shadow = None
 
     def __sizeof__(self) -> int:
         parts = (self.x, self.rows, self.weight, self.labels)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dclust.algorithms.bounding import learn_projection
 from dclust.algorithms.kmeans import Centers, Lloyd
 from dclust.algorithms.minibatch import MiniBatch
 from dclust.algorithms.seeding import (
@@ -21,6 +22,9 @@ from dclust.passes.runner import Runner
 from dclust.passes.sources import Source
 from dclust.summaries.grid import Grid
 from dclust.summaries.survey import Survey
+
+FEW_ROWS = 2048
+PASSES = 20  # what projecting the rows once has to pay for, where they stay in memory
 
 Init = np.ndarray | str | Callable[..., np.ndarray]
 
@@ -79,16 +83,21 @@ def begin(
     if source.rows < k:
         raise DataError(f"n_samples={source.rows} should be >= n_clusters={k}.")
     size = rows or sample_size(k, source.rows, source.columns * source.dtype.itemsize)
+    if isinstance(init, np.ndarray):  # then a few rows tell how to go about it
+        size = min(size, max(FEW_ROWS, 8 * k), source.rows)
     # Where the sample is everything, nothing is drawn: the seeds are then scikit-learn's own.
     seed = int(random.randint(2**31)) if source.rows > size else 0
     return Start(survey_rows(source, runner, size, seed), init, k, random)
 
 
-def lloyd_from(start: Start, source: Source, runner: Runner, max_iter: int, tol: float) -> Lloyd:
-    """Lloyd's algorithm from the next set of centers."""
+def lloyd_from(
+    start: Start, source: Source, runner: Runner, max_iter: int, tol: float, held: bool
+) -> Lloyd:
+    """Lloyd's algorithm from the next set of centers; `held` where rows stay in memory."""
     at = start.centers(source, runner)
     grid = grid_of(source, start.survey.extent, at)
-    return Lloyd(at, grid, max_iter, tol)
+    bound = learn_projection(start.survey.sample.x, at, PASSES if held else 1)
+    return Lloyd(at, grid, max_iter, tol, bound)
 
 
 def best_lloyd(
@@ -98,11 +107,12 @@ def best_lloyd(
     n_init: int,
     max_iter: int,
     tol: float,
+    held: bool,
 ) -> Centers:
     """The fit of least inertia in its last pass among `n_init` starts; the first among equals."""
     best: Centers | None = None
     for _ in range(n_init):
-        algorithm = lloyd_from(start, source, runner, max_iter, tol)
+        algorithm = lloyd_from(start, source, runner, max_iter, tol, held)
         found: Centers = fit(algorithm, source, runner)
         if best is None or found.inertia < best.inertia:
             best = found

@@ -10,11 +10,36 @@ from dclust.summaries.grid import Grid
 
 
 @dataclass(frozen=True)
-class Moments(Sums):
-    """Counts, sums and squared distances of each cluster, all exact integers on one grid."""
+class Tally(Sums):
+    """Counts and sums of each cluster, exact integers on one grid."""
 
     count: np.ndarray  # (k,)    int64, weights in units of 1 / grid.weight_scale
     total: np.ndarray  # (k, d)  int64, sum of w (x - origin) in units of 1 / grid.scale
+
+    def weights(self, grid: Grid) -> np.ndarray:
+        """Weight of each cluster: (k,) float64."""
+        return self.count / grid.weight_scale
+
+    def means(self, grid: Grid) -> np.ndarray:
+        """Mean of each cluster that holds any weight, the origin elsewhere: (k, d) float64."""
+        weight = np.where(self.count > 0, self.weights(grid), 1.0)
+        return np.asarray(grid.origin + self.total / grid.scale / weight[:, None])
+
+    def fall(self, centers: np.ndarray, grid: Grid) -> float:
+        """How much nearer the rows are to these centers than to the origin, in squares.
+
+        sum |x - o|^2 - |x - c|^2 = sum 2 t.(c - o) - w |c - o|^2, from the sums alone.
+        """
+        away = centers - grid.origin
+        cross = np.einsum("ij,ij->i", self.total / grid.scale, away)
+        square = np.einsum("ij,ij->i", away, away)
+        return float((2 * cross - self.weights(grid) * square).sum())
+
+
+@dataclass(frozen=True)
+class Moments(Tally):
+    """A tally with squared distances."""
+
     square: np.ndarray  # (k,)   int64, sum of w |x - center|^2 in units of 1 / grid.square_scale
 
     @classmethod
@@ -40,15 +65,6 @@ class Moments(Sums):
         square = add_values(gap, label, weight, grid.square_scale, k)
         return cls(count, total, square)
 
-    def weights(self, grid: Grid) -> np.ndarray:
-        """Weight of each cluster: (k,) float64."""
-        return self.count / grid.weight_scale
-
-    def means(self, grid: Grid) -> np.ndarray:
-        """Mean of each cluster that holds any weight, the origin elsewhere: (k, d) float64."""
-        weight = np.where(self.count > 0, self.weights(grid), 1.0)
-        return np.asarray(grid.origin + self.total / grid.scale / weight[:, None])
-
     def inertia(self, grid: Grid) -> float:
         """Sum of squared distances to the centers these rows were measured from."""
         return int(self.square.sum()) / grid.square_scale
@@ -65,8 +81,9 @@ class Moments(Sums):
 class First(Sums):
     """What a first pass says: the clusters, and how much the rows vary at all."""
 
-    moments: Moments
+    tally: Tally
     whole: Moments  # all rows as one cluster about the origin, each with the same weight
+    square: np.ndarray  # (1,) int64, the same sum of squares with the rows' own weights
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ class Sample:
         weight: np.ndarray | None = None,
     ) -> "Sample":
         """The `size` rows with the smallest finite keys."""
-        best = np.lexsort((row, key))[:size]
-        best = best[np.isfinite(key[best])]
+        some = np.flatnonzero(np.isfinite(key))
+        best = some[np.lexsort((row[some], key[some]))[:size]]
         w = np.ones(len(best)) if weight is None else weight[best]
         return cls(size, key[best], row[best], x[best], w)
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dclust.kernels.extent import column_ranges
 from dclust.summaries.base import Sums
 from dclust.summaries.sample import Sample
 
@@ -25,9 +26,10 @@ class Extent:
         d, never = x.shape[1], np.iinfo(np.int64).max
         if len(x) == 0:
             return cls(np.full(d, np.inf), np.full(d, -np.inf), 0, 0, never, 0.0)
-        low, high = x.min(0).astype(np.float64), x.max(0).astype(np.float64)
+        low, high, finite = column_ranges(x)
         bad, first = 0, never
-        if not np.isfinite(low).all() or not np.isfinite(high).all():
+        if not finite:
+            low, high = np.full(d, np.nan), np.full(d, np.nan)
             wrong = ~np.isfinite(x).all(1)
             bad, first = int(wrong.sum()), int(row[wrong.argmax()])
         heaviest = 1.0 if weight is None else float(weight.max())

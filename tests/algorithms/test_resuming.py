@@ -8,11 +8,12 @@ from dclust.collection.records import load_record, save_record
 from dclust.passes.loop import fit
 from dclust.passes.serial import Serial
 from dclust.passes.threads import Threads
-from dclust.summaries.clusters import Moments
+from dclust.kernels.projection import Projection
+from dclust.summaries.clusters import Moments, Tally
 from dclust.summaries.grid import Grid
 from tests.learning import CASES, bits
 
-KINDS = (Centers, Drift, Grid, Moments)
+KINDS = (Centers, Drift, Grid, Moments, Projection, Tally)
 
 
 def learned(name, held, model=None):

@@ -43,7 +43,7 @@ def test_a_sample_seeds_as_well_as_all_rows():
     source, runner = array_source(x), Threads(2)
     whole = Reference(50, random_state=0).fit(x).inertia_
     start = begin(source, runner, 50, "k-means++", np.random.RandomState(0), 800)
-    assert best_lloyd(start, source, runner, 1, 300, 1e-4).inertia <= 1.05 * whole
+    assert best_lloyd(start, source, runner, 1, 300, 1e-4, True).inertia <= 1.05 * whole
 
 
 @pytest.mark.parametrize("init", ["k-means++", "k-means||", "random"])
@@ -56,7 +56,7 @@ def test_the_whole_fit_is_blind_to_chunks(init, weighted):
     for chunk_rows in (113, 700, 3000):
         source = array_source(x, weight, None, chunk_rows)
         start = begin(source, Threads(2), 20, init, np.random.RandomState(3), 500)
-        found.add(repr(bits(best_lloyd(start, source, Threads(2), 2, 8, 1e-4))))
+        found.add(repr(bits(best_lloyd(start, source, Threads(2), 2, 8, 1e-4, True))))
     assert len(found) == 1
 
 

@@ -61,7 +61,7 @@ def test_the_same_start_gives_the_same_answer(fashion):
     runner = Threads()
     survey = survey_rows(source, runner, 100, 0)
     model = fit(Lloyd(init, grid_of(source, survey.extent, init)), source, runner)
-    seen = runner.fold(Labelling(model.at, model.grid), source.chunks)
+    seen = runner.fold(Labelling(model, model.grid), source.chunks)
     assert np.isclose(seen.moments.inertia(model.grid), theirs.inertia_, rtol=1e-6)
     gap = scores(truth, seen.labels.in_order()) - scores(truth, theirs.labels_)
     assert np.abs(gap).max() <= 0.1
@@ -76,8 +76,8 @@ def test_the_same_seed_gives_the_same_answer_from_defaults(fashion):
     ours, theirs = [], []
     for seed in range(10):
         start = begin(source, runner, 10, "k-means++", np.random.RandomState(seed))
-        model = fit(lloyd_from(start, source, runner, 300, 1e-4), source, runner)
-        seen = runner.fold(Labelling(model.at, model.grid), source.chunks)
+        model = fit(lloyd_from(start, source, runner, 300, 1e-4, False), source, runner)
+        seen = runner.fold(Labelling(model, model.grid), source.chunks)
         ours.append(scores(truth, seen.labels.in_order()))
         them = TheirKMeans(10, random_state=seed).fit(z)
         theirs.append(scores(truth, them.labels_))
@@ -99,7 +99,7 @@ def test_mini_batches_are_as_good_from_defaults(fashion):
     for seed in range(40):
         start = begin(source, runner, 10, "k-means++", np.random.RandomState(seed), 3072)
         model = fit(minibatch_from(start, source, runner, 1, make), source, runner)
-        seen = runner.fold(Labelling(model.at, model.grid), source.chunks)
+        seen = runner.fold(Labelling(model, model.grid), source.chunks)
         ours.append(scores(truth, seen.labels.in_order()))
         theirs.append(scores(truth, TheirMiniBatch(10, random_state=seed).fit(z).labels_))
     assert np.abs(np.median(ours, 0) - np.median(theirs, 0)).max() <= 2

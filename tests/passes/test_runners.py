@@ -11,6 +11,7 @@ from distributed import LocalCluster
 from threadpoolctl import threadpool_info
 
 from dclust.algorithms.labels import Labelling, Predicting
+from dclust.algorithms.nearness import Given
 from dclust.errors import DataError, RunnerError, SpecError
 from dclust.passes import cluster as clusters
 from dclust.passes.cluster import place
@@ -89,11 +90,11 @@ def test_labels_come_back_in_order(cluster, make):
     """Labels gathered from all chunks stand in the order of the rows, on any runner."""
     source = CASES["Lloyd"].source(37)
     at = some_centers(rows_of(np.float32))
-    task = Labelling(at, grid_for(source, at))
+    task = Labelling(Given(at), grid_for(source, at))
     seen, there = make().fold(task, source.chunks), cluster.fold(task, source.chunks)
     assert bits(seen.labels.in_order()) == bits(there.labels.in_order())
     assert bits(seen.moments) == bits(there.moments)
-    alone = make().fold(Predicting(at), source.chunks).in_order()
+    alone = make().fold(Predicting(Given(at)), source.chunks).in_order()
     assert np.array_equal(alone, seen.labels.in_order())
     assert np.array_equal(np.bincount(alone, minlength=len(at)), seen.moments.count)
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from dclust.algorithms.kmeans import Lloyd
 from dclust.algorithms.labels import Gathered, Labelling
 from dclust.algorithms.minibatch import MiniBatch
+from dclust.algorithms.nearness import Given
 from dclust.algorithms.seeding import Candidates, Looking, ScalableSeeding, Surveyed
 from dclust.metrics.internal import Evaluation, Findings, Partition
 from dclust.passes.blocks import Block
@@ -75,7 +76,7 @@ EXACT = {
     "Scatter of bytes": lambda rows: Scatter.of(X[rows].astype(np.uint8)),
     "Batch": partial(learned, BATCH, BATCH.start(None, None)),
     "Found": partial(learned, SEEDING, Candidates(CENTERS)),
-    "Labelled": lambda rows: Labelling(CENTERS, GRID)(None, block(rows)),
+    "Labelled": lambda rows: Labelling(Given(CENTERS), GRID)(None, block(rows)),
 }
 CLOSE = {
     "Scatter": lambda rows: Scatter.of(X[rows].astype(np.float32)),

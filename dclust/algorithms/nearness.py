@@ -1,0 +1,116 @@
+"""The nearest center of each row of a block, by whatever is known and pays."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dclust.algorithms.bounding import most_axes
+from dclust.errors import DataError
+from dclust.kernels.nearest import distance_to, nearest_center
+from dclust.kernels.projection import Projected, Projection, project
+from dclust.kernels.pruning import Memory, Shown, settle, show
+from dclust.passes.blocks import Block
+
+
+class Centered:
+    """A model of centers that rows are settled by: what blocks need to know of it.
+
+    Models that inherit it have `at`, the centers (k, d) float64; `before`, those of the last
+    pass, which blocks remember their rows by; and `bound`, the projection, or None.
+    """
+
+    at: np.ndarray
+    before: np.ndarray | None
+    bound: Projection | None
+
+    def shown(self) -> Shown:
+        """The centers as the projection shows them; found once in each process."""
+        assert self.bound is not None
+        found: Shown | None = self.__dict__.get("_shown")
+        if found is None:
+            found = show(self.at, self.bound, self.before)
+            self.__dict__["_shown"] = found
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_shown"}
+
+
+@dataclass(frozen=True)
+class Given(Centered):
+    """Centers, and no more."""
+
+    at: np.ndarray
+    bound: Projection | None = None
+    before: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Rows of a block, each with its nearest of some centers."""
+
+    at: np.ndarray  # the centers
+    label: np.ndarray  # (m,) int32
+    memory: Memory | None  # bounds to start from when the centers have moved
+
+
+def settled(block: Block, model: Centered, last: Settled | None = None) -> Settled:
+    """The nearest center of each row, the lowest index among equals.
+
+    Parameters
+    ----------
+    block : rows
+    model : the centers
+    last : what was found of these rows before, used where it fits the model
+
+    """
+    if last is not None and _same(last.at, model.at):
+        return last
+    if model.bound is None:
+        return Settled(model.at, nearest_center(block.x, model.at)[0], None)
+    shown, seen = model.shown(), shadow(block, model.bound)
+    if last is not None and last.memory is not None and _same(last.at, model.before):
+        memory = Memory(last.memory.label.copy(), last.memory.reach.copy())
+    else:
+        memory = Memory.blank(len(block))
+    settle(block.x, seen, shown, memory)
+    return Settled(model.at, memory.label, memory)
+
+
+def distances(block: Block, found: Settled) -> np.ndarray:
+    """Squared distance of each row to its center: (m,) float64.
+
+    Raises
+    ------
+    DataError
+        A row is not finite.
+    """
+    gap = np.asarray(distance_to(block.x, found.at, found.label))
+    bad = np.flatnonzero(~np.isfinite(gap))
+    if len(bad):
+        raise DataError(
+            f"row {block.rows[bad[0]]:,} holds NaN, infinity or a number too large to square. "
+            "Clean or impute such rows first."
+        )
+    return gap
+
+
+def shadow(block: Block, bound: Projection) -> Projected:
+    """The rows of a block as a projection shows them, kept beside the block."""
+    if block.shadow is not None and block.shadow[0].same(bound):
+        seen: Projected = block.shadow[1]
+        return seen
+    seen = project(block.x, bound)
+    block.shadow = (bound, seen)
+    return seen
+
+
+def shadow_bytes(columns: int, rows: int) -> int:
+    """Bytes of the shadow of so many rows at most, and of what is remembered of them."""
+    most = most_axes(columns)
+    return rows * (4 * (most + 3) + 28 if most else 4)
+
+
+def _same(a: np.ndarray, b: np.ndarray | None) -> bool:
+    return b is not None and (a is b or np.array_equal(a, b))
