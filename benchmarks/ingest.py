@@ -11,8 +11,6 @@ what counts there is how much of the width is used. Writes the table into README
 import argparse
 import io
 import itertools
-import os
-import platform
 import shutil
 import statistics
 import tarfile
@@ -20,9 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
 import pyarrow as pa
@@ -32,14 +28,14 @@ from PIL import Image
 from upath import UPath
 
 from benchmarks.pipe import bucket
+from benchmarks.readme import machine, made, put, today, versions
 from dclust.ingest import Settings, ingest
 from dclust.passes.cluster import place
 from dclust.passes.events import Events
 from dclust.passes.runner import Runner
 
 SIZE, WORKERS, PARTS = 64, 2, 16
-README = Path(__file__).parents[1] / "README.md"
-BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
+MARK = "benchmarks"
 
 
 def decode(data: bytes, decoder: str) -> int:
@@ -183,7 +179,9 @@ def main() -> None:
             for _ in range(given.repeats):
                 theirs.append(timed(partial(fetched, url)))
                 ours.append(timed(partial(ingested, url, root, "pillow", runner)))
-    write(table(count, size, lines, bucket_line(some, weight, given.width, theirs, ours)))
+    text = table(count, size, lines, bucket_line(some, weight, given.width, theirs, ours))
+    print(text)
+    put(text, MARK)
 
 
 def row(name: str, count: int, size: int, theirs: list[float], ours: list[float]) -> str:
@@ -221,28 +219,14 @@ def bucket_line(
 def table(count: int, size: int, lines: list[str], bucket_said: str) -> str:
     """The result as Markdown, with the date, versions and machine."""
     names = ("dclust", "pillow", "simplejpeg", "pyarrow", "zarr", "dask")
-    packages = ", ".join(f"{p} {version(p)}" for p in names)
     head = (
         f"{count:,} JPEGs ({size / 1e6:,.0f} MB) to {SIZE}x{SIZE}, {WORKERS} processes; a bare "
         "loop of the same decoder, which keeps nothing, and `dclust ingest`, which checks, hashes, "
         "writes and syncs, in turn:"
     )
-    foot = (
-        f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {packages}; "
-        f"{os.cpu_count()} cores, {platform.machine()}. Medians of the pairs. Written by "
-        "`python -m benchmarks.ingest`."
-    )
+    foot = made(today(), versions(names), machine(), "benchmarks.ingest") + " Medians of the pairs."
     title = "| source, decoder | bare, files/s | dclust, files/s | MB/s | of the bare loop's rate |"
     return "\n".join([head, "", title, "|---|---|---|---|---|", *lines, "", bucket_said, "", foot])
-
-
-def write(text: str) -> None:
-    """Put the table where the README keeps it."""
-    page = README.read_text()
-    before, rest = page.split(BEGIN)
-    _, after = rest.split(END)
-    README.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
-    print(text)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,26 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "Collection": "dclust.collection.reading",
+    "HierarchicalKMeans": "dclust.estimators",
     "IncrementalPCA": "dclust.estimators",
     "KMeans": "dclust.estimators",
+    "LinearDiscriminantAnalysis": "dclust.estimators",
     "MiniBatchKMeans": "dclust.estimators",
+    "PCA": "dclust.estimators",
+    "choose_k": "dclust.estimators.choosing",
 }
 
-__all__ = ["Collection", "IncrementalPCA", "KMeans", "MiniBatchKMeans", "__version__"]
+__all__ = [
+    "PCA",
+    "Collection",
+    "HierarchicalKMeans",
+    "IncrementalPCA",
+    "KMeans",
+    "LinearDiscriminantAnalysis",
+    "MiniBatchKMeans",
+    "__version__",
+    "choose_k",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,18 +2,25 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from dclust.algorithms.discriminant import Discriminants
 from dclust.algorithms.kmeans import Lloyd
 from dclust.algorithms.minibatch import MiniBatch
+from dclust.algorithms.nearness import Given
 from dclust.algorithms.pca import PCA
 from dclust.algorithms.seeding import Looking, ScalableSeeding, grid_of, survey_rows
 from dclust.kernels.projection import Projection
 from dclust.metrics.internal import Evaluation, Partition
 from dclust.passes.serial import Serial
 from dclust.passes.sources import Source, array_source
+from dclust.passes.together import Together
+from dclust.selection.bootstrap import HEAVIEST, Comparing, Resampled
+from dclust.selection.sweeping import Judging
+from dclust.summaries.grid import Grid
 
 ROWS, COLUMNS, CLUSTERS = 900, 11, 7
 
@@ -80,6 +87,27 @@ def bounded(source: Source) -> Lloyd:
     return replace(algorithm, bound=Projection(origin, basis.astype(np.float32), 3, 2.0**-7))
 
 
+def several(source: Source) -> Together:
+    """Lloyd beside fits on two bootstraps, and how they compare: all in the same passes."""
+    at = some_centers(np.concatenate([c.read().x for c in source.chunks]))
+    extent = survey_rows(source, Serial(), 1, 0).extent
+    grid = Grid.over(extent.low, extent.high, extent.rows, HEAVIEST * extent.heaviest, False, at)
+    fits = [Resampled(Together((Lloyd(at[:k], grid, 3, 0.0),)), 15, b) for b, k in [(0, 5), (1, 7)]]
+    return Together((lloyd(source), *fits, Comparing((Given(at[:5]), Given(at[:7])), 15)))
+
+
+def judging(source: Source) -> Judging:
+    """Exact scores of the clusters of some centers."""
+    at = some_centers(np.concatenate([c.read().x for c in source.chunks]))
+    return Judging(Given(at), grid_for(source, at))
+
+
+def discriminants(source: Source, shrinkage: Any = None) -> Discriminants:
+    """Discriminants of the given labels."""
+    del source
+    return Discriminants(np.arange(CLUSTERS), shrinkage)
+
+
 def minibatch(source: Source) -> MiniBatch:
     """Mini-batches that reassign starved centers now and then."""
     at = some_centers(np.concatenate([c.read().x for c in source.chunks]))
@@ -109,6 +137,15 @@ CASES = {
     "Lloyd on bytes with weights": Case(lloyd, np.uint8, weighted=True),
     "Lloyd, bounded": Case(bounded),
     "Lloyd on bytes, bounded": Case(bounded, np.uint8, weighted=True),
+    "Together": Case(several),
+    "Together on bytes": Case(several, np.uint8),
+    "Together with weights": Case(several, weighted=True),
+    "Judging": Case(judging, blind=False),
+    "Discriminants": Case(discriminants, labelled=True, blind=False),
+    "Discriminants on bytes": Case(discriminants, np.uint8, labelled=True),
+    "Discriminants with shrinkage": Case(
+        partial(discriminants, shrinkage="auto"), labelled=True, blind=False
+    ),
     "MiniBatch": Case(minibatch),
     "MiniBatch on bytes": Case(minibatch, np.uint8),
     "PCA": Case(lambda _: PCA(4), blind=False),

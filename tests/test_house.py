@@ -67,7 +67,14 @@ def test_constraints_name_a_version_for_every_dependency():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     wanted = list(project["dependencies"])
-    for extra in ("test", "dask-ml", "fast", "hdf5", "s3"):  # the first names the last three
+    for extra in (
+        "test",
+        "dask-ml",
+        "bench",
+        "fast",
+        "hdf5",
+        "s3",
+    ):  # the first names the last three
         wanted += [r for r in extras[extra] if not r.startswith("dclust[")]
     for requirement in wanted:
         name = re.match(r"[A-Za-z0-9._-]+", requirement).group()

@@ -3,6 +3,8 @@
 The answer never depends on it, only the time: any orthonormal axes give a true bound.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.sparse import csr_matrix
 
@@ -21,6 +23,8 @@ FLOP, COUNT, ROW, LEFT, PAIR, ELEMENT = 1 / 70, 0.08, 36.0, 150.0, 60.0, 0.3
 WHOLE, FEW_CENTERS = 0.8, 48  # an element of a row compared whole; fewer centers cost as much
 
 
+SOME_FIRST = 32  # axes of the first level where none were tried
+MOST_WIDTH = 1e18  # rows farther from their mean are compared directly
 FEWEST_COLUMNS = 12  # rows of fewer are compared directly
 
 
@@ -43,24 +47,39 @@ def learn_projection(
         How often a row is looked at, once it is projected.
 
     """
-    most = min(most_axes(sample.shape[1]), len(sample) - 1)
-    if most < FIRST[0]:
+    found = some_projection(sample)
+    if found is None:
         return None
+    basis = found.basis.astype(np.float64)
     with one_blas_thread():
-        rows = sample[:BASIS_ROWS]
-        origin = rows.mean(0, dtype=np.float64).astype(np.float32)
-        away = np.asarray(rows - origin, np.float32)
-        width = float(np.sqrt(np.einsum("ij,ij->", away, away, dtype=np.float64) / len(away)))
-        if not 0 < width < 1e18:
-            return None
-        scale = power_near(width)
-        basis = _axes(away * np.float32(scale), most)
-        later = _after_some_steps(sample[: STEP_ROWS * len(centers)], centers, origin, basis)
-        best = _cheapest(sample[:TRIAL_ROWS], later, origin, basis, passes)
+        later = _after_some_steps(sample[: STEP_ROWS * len(centers)], centers, found.origin, basis)
+        best = _cheapest(sample[:TRIAL_ROWS], later, found.origin, basis, passes)
     if best is None:
         return None
-    first, both = best
-    return Projection(origin, np.ascontiguousarray(basis[:, :both], np.float32), first, scale)
+    return replace(found, first=best[0], basis=np.ascontiguousarray(found.basis[:, : best[1]]))
+
+
+def some_projection(rows: np.ndarray) -> Projection | None:
+    """A projection on the leading axes of some rows, whether it pays or not; None of few columns.
+
+    Parameters
+    ----------
+    rows : (m, d) uint8, float32 or float64
+
+    """
+    most = min(most_axes(rows.shape[1]), len(rows) - 1)
+    if most < FIRST[0]:
+        return None
+    some = rows[:: max(len(rows) // BASIS_ROWS, 1)][:BASIS_ROWS]
+    with one_blas_thread():
+        origin = some.mean(0, dtype=np.float64).astype(np.float32)
+        away = np.asarray(some - origin, np.float32)
+        width = float(np.sqrt(np.einsum("ij,ij->", away, away, dtype=np.float64) / len(away)))
+        if not 0 < width < MOST_WIDTH:
+            return None
+        scale = power_near(width)
+        basis = _axes(away * np.float32(scale), most).astype(np.float32)
+    return Projection(origin, basis, min(SOME_FIRST, most), scale)
 
 
 def _axes(away: np.ndarray, wanted: int) -> np.ndarray:

@@ -5,7 +5,7 @@ scratch of a block can change a bit of the result.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -43,6 +43,15 @@ class Centers(Centered):
         return self.inertia
 
 
+class Summed(NamedTuple):
+    """What Lloyd leaves on a block: its rows settled, and summed on a grid."""
+
+    found: Settled
+    grid: Grid
+    total: np.ndarray  # (k, d) int64
+    counts: np.ndarray  # (k,) int64
+
+
 @dataclass(frozen=True)
 class Lloyd:
     """K-means by full passes, from given centers (Lloyd, 1982)."""
@@ -53,6 +62,7 @@ class Lloyd:
     tol: float = 1e-4  # on the squared move of all centers, relative to the mean variance
     bound: Projection | None = None
     inertia_tol: float = 0.0  # on the share of the inertia that a pass takes off
+    spherical: bool = False  # centers of length one, for rows of length one (Dhillon, 2001)
 
     def start(self, source: Source, runner: Runner) -> Centers:  # noqa: ARG002
         """The given centers."""
@@ -68,13 +78,13 @@ class Lloyd:
 
     def summarize(self, block: Block, model: Centers) -> Tally | First | Farthest:
         """Sums of the rows by their nearest center; or the rows farthest from theirs."""
-        known = block.scratch
-        found = settled(block, model, None if known is None else known[0])
+        known = block.scratch if isinstance(block.scratch, Summed) else None
+        found = settled(block, model, None if known is None else known.found)
         if model.lost is not None:
             size = int((model.lost.count == 0).sum())
             gap = distances(block, found)
             return Farthest.of(size, block.x, block.rows, gap, found.label, block.weight)
-        tally = _tally(block, found, model.grid)
+        tally = _tally(block, found, known, model.grid)
         return tally if model.tol >= 0 else _first(block, tally, model.grid)
 
     def update(self, model: Centers, seen: Any) -> Centers:
@@ -98,6 +108,9 @@ class Lloyd:
         at = seen.means(model.grid)
         # scikit-learn sets what still is empty on the largest cluster, never at the origin.
         at[seen.count == 0] = at[seen.count.argmax()]
+        if self.spherical:
+            length = np.sqrt(np.einsum("ij,ij->i", at, at))[:, None]
+            at = np.where(length > 0, at / np.where(length > 0, length, 1), model.at)
         moved = float(((at - model.at) ** 2).sum())
         weight = seen.weights(model.grid)
         return replace(
@@ -111,20 +124,20 @@ class Lloyd:
         )
 
 
-def _tally(block: Block, found: Settled, grid: Grid) -> Tally:
+def _tally(block: Block, found: Settled, known: Summed | None, grid: Grid) -> Tally:
     """The sums of a block; where it was summed before, only what changed is added."""
-    known, k = block.scratch, len(found.at)
-    if known is not None and (len(known[3]) != k or not _same(known[1], grid)):
+    k = len(found.at)
+    if known is not None and (len(known.counts) != k or not _same(known.grid, grid)):
         known = None
     if known is None:
         total, count = np.zeros((k, block.x.shape[1]), np.int64), np.zeros(k, np.int64)
         add_rows(block.x, found.label, block.weight, 1, grid.columns, total, count)
     else:
-        last, _, total, count = known
-        if last is not found and not np.array_equal(last.label, found.label):
+        last, total, count = known.found.label, known.total, known.counts
+        if last is not found.label and not np.array_equal(last, found.label):
             total, count = total.copy(), count.copy()
-            move_rows(block.x, last.label, found.label, block.weight, grid.columns, total, count)
-    block.scratch = (found, grid, total, count)
+            move_rows(block.x, last, found.label, block.weight, grid.columns, total, count)
+    block.scratch = Summed(found, grid, total, count)
     return Tally(count, total)
 
 

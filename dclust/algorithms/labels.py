@@ -8,7 +8,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from dclust.algorithms.nearness import Centered, Settled, distances, settled
+from dclust.algorithms.kmeans import Summed
+from dclust.algorithms.nearness import Centered, distances, settled
 from dclust.passes.blocks import Block
 from dclust.passes.runner import block_of
 from dclust.summaries.base import Sums
@@ -25,7 +26,7 @@ def nearest(block: Block, model: Centered) -> tuple[np.ndarray, np.ndarray]:
         A row is not finite.
     """
     known = block.scratch
-    last = known[0] if known and isinstance(known[0], Settled) else None
+    last = known.found if isinstance(known, Summed) else None
     found = settled(block, model, last)
     return found.label, distances(block, found)
 

@@ -1,19 +1,22 @@
-"""Principal axes from one pass: exact scatter, or a rank-limited sketch for very many columns."""
+"""Principal axes: exact from one pass, or from a few where columns are too many to square."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
-from scipy.linalg import eigh
 
+from dclust.algorithms.subspace import Subspace
 from dclust.errors import DataError, SpecError
+from dclust.kernels.eigen import strongest
 from dclust.passes.blocks import Block
 from dclust.passes.runner import Runner
 from dclust.passes.sources import Source
-from dclust.summaries.scatter import Scatter, Sketch
+from dclust.summaries.scatter import Applied, Scatter, Sketch
 
 TILE = 4096  # rows projected at once
-SQUARE = 4096  # columns up to which a square scatter matrix is kept
+STEEP = 3e-4  # of the largest variance: smaller ones are not known to 1e-6 from float32 products,
+ROWS = 15  # nor are, in n rows, those below ROWS / n of it: there is less to average
+SQUARE = 4096  # columns up to which a square scatter matrix is kept anyway
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Axes:
     var: np.ndarray  # (d,)       variance of each column, n in the denominator
     noise: float  # mean variance of what is left out
     rows: int
-    captured: float  # share of all variance the summary itself still held; 1 when exact
+    captured: float  # share of all variance that the summary held: 1, unless it was a sketch
     whiten: bool = False
 
     @property
@@ -37,8 +40,18 @@ class Axes:
 
 
 @dataclass(frozen=True)
+class Steep:
+    """Products in float32 left some of the variances asked for too few digits: once more."""
+
+
+@dataclass(frozen=True)
 class PCA:
-    """Principal component analysis in one pass, from summaries that merge.
+    """Principal component analysis from summaries that merge.
+
+    One pass finds the scatter of all rows, where a square matrix of the columns is no burden
+    (`squares`); wide float32 rows whose variances differ too much (`Steep`) are looked at once
+    more, in float64. Else each pass applies it to some directions, until they hold all that axes
+    can (`Subspace`); of rows that are seen only once, `look` keeps a sketch.
 
     `n_components` is a number of axes, a share of variance in (0, 1), or None for as many
     as there can be. scikit-learn's sign rule: each axis' largest entry is positive.
@@ -47,67 +60,128 @@ class PCA:
     n_components: int | float | None = None
     whiten: bool = False
 
-    def start(self, source: Source, runner: Runner) -> None:  # noqa: ARG002
-        """Nothing is known."""
-        return
+    def start(self, source: Source, runner: Runner) -> Subspace | None:  # noqa: ARG002
+        """Nothing is known; for many columns, directions to begin with."""
+        rows, d, wanted = source.rows, source.columns, self.n_components
+        if squares(wanted, d):
+            return None
+        _refuse_more(wanted, min(rows, d))
+        width = min(directions(wanted), rows)
+        count = int(wanted) if wanted and wanted >= 1 else width
+        kind = np.float64 if source.dtype == np.float64 else np.float32
+        return Subspace.begin(width, d, count, kind)
 
-    def wants(self, source: Source, model: Axes | None) -> tuple[Any, ...]:
-        """All chunks, once."""
-        return source.chunks if model is None else ()
+    def wants(self, source: Source, model: Subspace | Steep | Axes | None) -> tuple[Any, ...]:
+        """All chunks, until there are axes."""
+        return () if isinstance(model, Axes) else source.chunks
 
-    def summarize(self, block: Block, model: Axes | None) -> Scatter | Sketch:  # noqa: ARG002
-        """Scatter of a block, or its strongest axes.
+    def summarize(
+        self, block: Block, model: Subspace | Steep | Axes | None
+    ) -> Scatter | Sketch | Applied:
+        """Scatter of a block, or what it makes of the directions.
 
         Raises
         ------
         DataError
-            A row is not finite.
+            A row is not finite, or too large to be squared.
         """
-        bad = np.flatnonzero(~np.isfinite(block.x).all(1))
-        if len(bad):
-            raise DataError(
-                f"row {block.rows[bad[0]]:,} holds NaN or infinity. Clean or impute such rows "
-                "first."
-            )
-        return self.look(block.x)
+        if squares(self.n_components, block.x.shape[1]):
+            return scatter_of(block, isinstance(model, Steep))
+        if not np.isfinite(block.x).all():
+            refuse(block)
+        return model.look(block.x) if isinstance(model, Subspace) else self.look(block.x)
 
     def look(self, x: np.ndarray) -> Scatter | Sketch:
-        """The summary of some rows."""
-        if x.shape[1] <= SQUARE:
+        """The summary of rows that are seen only once."""
+        if squares(self.n_components, x.shape[1]):
             return Scatter.of(x)
         return Sketch.of(x, sketch_rank(self.n_components))
 
-    def update(self, model: Axes | None, seen: Scatter | Sketch) -> Axes:  # noqa: ARG002
-        """The axes of all rows."""
-        return self.solve(seen)
+    def update(
+        self, model: Subspace | Steep | Axes | None, seen: Scatter | Sketch | Applied
+    ) -> Subspace | Steep | Axes:
+        """The axes of all rows, or better directions."""
+        if not isinstance(seen, Applied):
+            axes = self.solve(seen)
+            steep = axes.variance[-1] < max(STEEP, ROWS / seen.rows) * axes.variance[0]
+            return Steep() if steep and isinstance(seen, Scatter) and seen.rounded else axes
+        assert isinstance(model, Subspace)
+        model = model.improved(seen)
+        if not model.settled:
+            return model
+        return self._axes(seen, seen.square, model.strength, model.axes())
 
     def solve(self, seen: Scatter | Sketch) -> Axes:
         """Axes from a summary."""
-        rows, d = seen.rows, len(seen.mean)
-        most = min(rows, d)
-        if isinstance(seen, Scatter):
-            centred = seen.centred()
-            square, captured = np.diagonal(centred).clip(0), 1.0
-            strength, vectors = _eigen(centred, self.n_components, most)
-            total = float(square.sum())
-        else:
-            square, total = seen.square, seen.energy
+        if isinstance(seen, Sketch):
             norms = np.linalg.norm(seen.axes, axis=1)
-            strength = norms**2
             vectors = seen.axes / np.where(norms > 0, norms, 1)[:, None]
-            captured = float(strength.sum() / total) if total > 0 else 1.0
-            most = min(most, len(norms))
-        variance = strength / max(rows - 1, 1)
-        whole = total / max(rows - 1, 1)
-        c = _how_many(self.n_components, variance, whole, most)
-        vectors = signed(vectors[:c])
+            return self._axes(seen, seen.square, norms**2, vectors)
+        centred, d = seen.centred(), len(seen.shift)
+        square = np.diagonal(centred).clip(0)
+        whole = self.n_components is None or self.n_components < 1
+        count = d if whole else min(int(self.n_components or d), d)
+        strength, vectors = strongest(centred, count)
+        return self._axes(seen, square, strength.clip(0), vectors)
+
+    def _axes(
+        self,
+        seen: Scatter | Sketch | Applied,
+        square: np.ndarray,
+        strength: np.ndarray,
+        vectors: np.ndarray,
+    ) -> Axes:
+        rows, d = seen.rows, len(seen.mean)
+        total = float(square.sum())
+        lossy = isinstance(seen, Sketch) and total > 0
+        held = float(strength.sum()) / total if lossy else 1.0
+        variance, whole = strength / max(rows - 1, 1), total / max(rows - 1, 1)
+        c = _how_many(self.n_components, variance, whole, min(rows, d, len(strength)))
         left = min(rows, d) - c
         noise = max(whole - float(variance[:c].sum()), 0.0) / left if left > 0 else 0.0
         ratio = variance[:c] / whole if whole > 0 else np.zeros(c)
         var = square / max(rows, 1)
-        return Axes(
-            vectors, variance[:c], ratio, seen.mean, var, noise, rows, captured, self.whiten
+        axes = signed(vectors[:c])
+        return Axes(axes, variance[:c], ratio, seen.mean, var, noise, rows, held, self.whiten)
+
+
+def scatter_of(block: Block, precise: bool = False) -> Scatter:
+    """The scatter of a block; see `Scatter.of`.
+
+    Raises
+    ------
+    DataError
+        A row is not finite, or too large to be squared.
+    """
+    seen = Scatter.of(block.x, precise)
+    with np.errstate(invalid="ignore", over="ignore"):
+        if not np.isfinite(seen.total.sum() + seen.half.sum()):
+            refuse(block)
+    return seen
+
+
+def refuse(block: Block) -> NoReturn:
+    """Say why a block of rows has no scatter.
+
+    Raises
+    ------
+    DataError
+        Always.
+    """
+    bad = np.flatnonzero(~np.isfinite(block.x).all(1))
+    if len(bad):
+        raise DataError(
+            f"row {block.rows[bad[0]]:,} holds NaN or infinity. Clean or impute such rows first."
         )
+    raise DataError(
+        f"rows {block.rows[0]:,} to {block.rows[-1]:,} hold numbers too large to be squared. "
+        "Scale them first."
+    )
+
+
+def squares(n_components: float | None, columns: int) -> bool:
+    """Whether a square matrix is kept: few columns, or hardly more than are asked for."""
+    return columns <= max(SQUARE, 4 * directions(n_components))
 
 
 def sketch_rank(n_components: float | None) -> int:
@@ -115,27 +189,29 @@ def sketch_rank(n_components: float | None) -> int:
     return 2 * int(n_components) + 10 if n_components and n_components >= 1 else 256
 
 
-def _eigen(centred: np.ndarray, wanted: float | None, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues, the largest first, and their vectors as rows; only the first few if asked."""
-    d = len(centred)
-    few = wanted is not None and wanted >= 1 and int(wanted) < d // 2
-    subset = (d - min(int(wanted or d), most), d - 1) if few else None
-    strength, vectors = eigh(centred, subset_by_index=subset, driver="evr", check_finite=False)
-    return strength[::-1].clip(0), vectors.T[::-1]
+def directions(n_components: float | None) -> int:
+    """Directions that the scatter of very many columns is applied to in each pass."""
+    if n_components and n_components >= 1:
+        return int(n_components) + int(n_components) // 4 + 8
+    return 256
 
 
 def _how_many(wanted: float | None, variance: np.ndarray, whole: float, most: int) -> int:
     if wanted is None:
         return most
+    _refuse_more(wanted, most)
     if wanted >= 1:
-        if int(wanted) > most:
-            raise SpecError(
-                f"n_components={wanted} is more than the {most} axes these rows can have. "
-                f"Ask for at most {most}."
-            )
         return int(wanted)
     share = np.cumsum(variance) / whole if whole > 0 else np.ones(1)
     return min(int(np.searchsorted(share, wanted, side="right")) + 1, most)
+
+
+def _refuse_more(wanted: float | None, most: int) -> None:
+    if wanted is not None and wanted > most:
+        raise SpecError(
+            f"n_components={wanted} is more than the {most} axes these rows can have. "
+            f"Ask for at most {most}."
+        )
 
 
 def signed(vectors: np.ndarray) -> np.ndarray:

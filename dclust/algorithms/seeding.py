@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from sklearn.cluster import kmeans_plusplus
 
+from dclust.algorithms.plusplus import plus_plus
 from dclust.errors import DataError
 from dclust.kernels.draws import exponential_keys, uniform
 from dclust.kernels.nearest import nearest_center
@@ -102,20 +102,6 @@ def grid_of(source: Source, extent: Extent, far: np.ndarray | None = None) -> Gr
     heaviest = extent.heaviest if source.weighted else None
     exact = source.dtype == np.uint8
     return Grid.over(extent.low, extent.high, extent.rows, heaviest, exact, far)
-
-
-def plus_plus(
-    x: np.ndarray, weight: np.ndarray, k: int, random: np.random.RandomState
-) -> np.ndarray:
-    """Greedy k-means++ on a few rows (Arthur and Vassilvitskii, 2007): (k, d) float64.
-
-    On a sample that holds all rows, in their order, this is what scikit-learn draws from
-    the same random state.
-    """
-    x = x.astype(np.float64)
-    middle = x.mean(0)  # scikit-learn's distances need rows near zero
-    centers, _ = kmeans_plusplus(x - middle, k, sample_weight=weight, random_state=random)
-    return np.asarray(centers + middle)
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,13 @@ class Passes(BaseEstimator):  # type: ignore[misc]
     runner: Runner | None
     n_features_in_: int
 
-    def _source(self, X: Any, weight: Any = None, reset: bool = True) -> Source:
-        """The rows of an array, memmap, Zarr array, Dask array or collection."""
+    def _source(
+        self, X: Any, weight: Any = None, reset: bool = True, finite: bool = True
+    ) -> Source:
+        """The rows of an array, memmap, Zarr array, Dask array or collection.
+
+        `finite`: whether those of an array are read to see that they are; a pass sees it, too.
+        """
         if isinstance(X, Collection):
             if weight is not None:
                 raise SpecError("sample_weight goes with arrays; a collection has none.")
@@ -38,7 +43,8 @@ class Passes(BaseEstimator):  # type: ignore[misc]
         elif is_zarr(X):
             source = array_source(_rows_first(X), self._weights(weight, X.shape[0]))
         else:
-            X = validate_data(self, X, dtype=KINDS, order="C", reset=reset)
+            checks = {"dtype": KINDS, "order": "C", "ensure_all_finite": finite}
+            X = validate_data(self, X, reset=reset, **checks)
             return array_source(X, self._weights(weight, len(X)))
         if not source.rows:
             raise DataError("there are no rows in X.")

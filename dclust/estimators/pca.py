@@ -1,4 +1,4 @@
-"""Incremental PCA as scikit-learn users know it, exact in one pass and mergeable."""
+"""PCA as scikit-learn users know it, exact in one pass, and of rows that come bit by bit."""
 
 from functools import partial
 from typing import Any, Self
@@ -7,29 +7,29 @@ import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from dclust.algorithms.pca import PCA, Axes, project, restore
+from dclust.algorithms import pca
+from dclust.algorithms.pca import Axes, project, restore
 from dclust.errors import DataError, SpecError
 from dclust.estimators.base import Passes, is_dask
-from dclust.passes.loop import Look
+from dclust.passes.loop import Look, fit
 from dclust.passes.runner import Runner, one_blas_thread
 
 
-class IncrementalPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Passes):  # type: ignore[misc]
-    """Principal component analysis from one read, exact up to 4,096 columns.
+class PCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Passes):  # type: ignore[misc]
+    """Principal component analysis of any number of rows, exact from one read.
 
-    scikit-learn's `IncrementalPCA` approximates with a singular value decomposition per
-    batch; here batches add up to the exact scatter, so `partial_fit` in any portions gives
-    the same axes. With more columns a sketch of limited rank is kept, and
-    `captured_variance_` says how much it held.
+    The scatter of all rows adds up from chunks: exact for bytes, in float64 for float64; of
+    wide float32 rows it is multiplied in float32 about their middle and added in float64, which
+    keeps explained variances to 1e-6; where it would not, they are read again in float64. Above
+    4,096 columns a few reads find axes that explain what axes can, to 1e-3.
 
     Parameters
     ----------
     n_components : int, float in (0, 1) or None
-        How many axes, or the share of variance they must explain, or all.
+        How many axes, or the share of variance they must explain, or all (of more than 4,096
+        columns, 256).
     whiten : bool
         Scale coordinates to unit variance.
-    batch_size : int, optional
-        Accepted for scikit-learn's sake; batches do not change the answer here.
     runner : Runner, optional
         As in `KMeans`.
 
@@ -39,40 +39,35 @@ class IncrementalPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Passes):
     explained_variance_, explained_variance_ratio_, singular_values_ : (c,)
     mean_, var_ : (d,)
     noise_variance_ : float
-    n_components_, n_samples_seen_ : int
+    n_components_, n_samples_, n_samples_seen_ : int
     captured_variance_ : float
-        Share of all variance that the summary kept; 1.0 when exact.
+        Share of all variance that the summary kept: 1.0, unless it was a sketch
+        (`IncrementalPCA` of more than 4,096 columns).
 
     References
     ----------
     Chan, Golub and LeVeque, "Algorithms for computing the sample variance", 1983.
-    Ross et al., "Incremental learning for robust visual tracking", 2008.
+    Halko, Martinsson and Tropp, "Finding structure with randomness", 2011.
     """
 
     def __init__(
-        self,
-        n_components: Any = None,
-        *,
-        whiten: bool = False,
-        batch_size: int | None = None,
-        runner: Runner | None = None,
+        self, n_components: Any = None, *, whiten: bool = False, runner: Runner | None = None
     ) -> None:
         self.n_components = n_components
         self.whiten = whiten
-        self.batch_size = batch_size
         self.runner = runner
 
-    def _algorithm(self) -> PCA:
+    def _algorithm(self) -> pca.PCA:
         n = self.n_components
         if n is not None and (isinstance(n, str) or not (0 < n < 1 or (n >= 1 and int(n) == n))):
             raise SpecError(
                 f"n_components={n!r} is neither a number of axes, at least 1, nor a share of "
                 "variance between 0 and 1, nor None."
             )
-        return PCA(n, self.whiten)
+        return pca.PCA(n, self.whiten)
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Learn the axes in one pass.
+        """Learn the axes.
 
         Parameters
         ----------
@@ -82,35 +77,13 @@ class IncrementalPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Passes):
         Raises
         ------
         DataError
-            Rows are not finite.
+            Rows are not finite, or too large to be squared.
         SpecError
             More axes are asked than the rows can have.
         """
         del y
-        source, runner, algorithm = self._source(X), self._runner(X), self._algorithm()
-        self._seen = runner.fold(Look(algorithm, None), source.chunks)
-        with one_blas_thread():
-            return self._set(algorithm.solve(self._seen))
-
-    def partial_fit(self, X: Any, y: Any = None, check_input: bool = True) -> Self:
-        """Add more rows; the axes are those of all rows so far.
-
-        Parameters
-        ----------
-        X : (m, d) array
-        y : ignored
-        check_input : bool
-            Accepted for scikit-learn's sake; rows are always checked.
-        """
-        del y, check_input
-        first = not hasattr(self, "_seen")
-        source, algorithm = self._source(X, reset=first), self._algorithm()
-        with one_blas_thread():
-            for chunk in source.chunks:
-                part = algorithm.summarize(chunk.read(), None)
-                self._seen = part if first else self._seen + part
-                first = False
-            return self._set(algorithm.solve(self._seen))
+        source, algorithm = self._source(X, finite=False), self._algorithm()
+        return self._set(fit(algorithm, source, self._runner(X)))
 
     def _set(self, axes: Axes) -> Self:
         self._axes = axes
@@ -120,7 +93,8 @@ class IncrementalPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Passes):
         self.singular_values_ = np.sqrt(axes.variance * max(axes.rows - 1, 1))
         self.mean_, self.var_ = axes.mean, axes.var
         self.noise_variance_ = axes.noise
-        self.n_components_, self.n_samples_seen_ = len(axes.components), axes.rows
+        self.n_components_ = len(axes.components)
+        self.n_samples_ = self.n_samples_seen_ = axes.rows
         self.captured_variance_ = axes.captured
         return self
 
@@ -157,6 +131,72 @@ class IncrementalPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Passes):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+class IncrementalPCA(PCA):
+    """Principal component analysis that can be given more rows at any time.
+
+    scikit-learn's `IncrementalPCA` approximates with a singular value decomposition per
+    batch; here batches add up to the exact scatter, so `partial_fit` in any portions gives
+    the axes of `PCA`. Above 4,096 columns a sketch of limited rank is kept, because rows are
+    seen only once, and `captured_variance_` says how much it held. For the same reason wide
+    float32 rows are never read again: variances far below the largest are less exact.
+
+    Parameters
+    ----------
+    n_components, whiten, runner :
+        As in `PCA`.
+    batch_size : int, optional
+        Accepted for scikit-learn's sake; batches do not change the answer here.
+
+    Attributes
+    ----------
+    components_, explained_variance_, mean_, ... :
+        As in `PCA`.
+
+    References
+    ----------
+    Ross et al., "Incremental learning for robust visual tracking", 2008.
+    """
+
+    def __init__(
+        self,
+        n_components: Any = None,
+        *,
+        whiten: bool = False,
+        batch_size: int | None = None,
+        runner: Runner | None = None,
+    ) -> None:
+        super().__init__(n_components, whiten=whiten, runner=runner)
+        self.batch_size = batch_size
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn the axes in one pass, as `PCA` does."""
+        del y
+        source, algorithm = self._source(X, finite=False), self._algorithm()
+        self._seen = self._runner(X).fold(Look(algorithm, None), source.chunks)
+        with one_blas_thread():
+            return self._set(algorithm.solve(self._seen))
+
+    def partial_fit(self, X: Any, y: Any = None, check_input: bool = True) -> Self:
+        """Add more rows; the axes are those of all rows so far.
+
+        Parameters
+        ----------
+        X : (m, d) array
+        y : ignored
+        check_input : bool
+            Accepted for scikit-learn's sake; rows are always checked.
+        """
+        del y, check_input
+        first = not hasattr(self, "_seen")
+        source, algorithm = self._source(X, reset=first, finite=False), self._algorithm()
+        with one_blas_thread():
+            for chunk in source.chunks:
+                part = algorithm.summarize(chunk.read(), None)
+                self._seen = part if first else self._seen + part
+                first = False
+            return self._set(algorithm.solve(self._seen))
 
 
 def _projected(x: np.ndarray, axes: Axes) -> np.ndarray:

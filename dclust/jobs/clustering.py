@@ -34,7 +34,7 @@ from dclust.passes.loop import fit
 from dclust.passes.runner import Runner
 from dclust.passes.sources import Source
 from dclust.passes.writing import Write, each
-from dclust.selection.restarts import Start, begin, lloyd_from, minibatch_from
+from dclust.selection.restarts import Course, Start, begin, lloyd_from, minibatch_from
 from dclust.summaries.base import Sums
 from dclust.summaries.clusters import Moments, Tally
 from dclust.summaries.contingency import Contingency
@@ -118,7 +118,8 @@ def _best_lloyd(
         if model is None:
             start = starts.take(attempt)
             source, runner = starts.source, starts.runner
-            algorithm = lloyd_from(start, source, runner, part.max_iter, part.tol, starts.held)
+            course = Course(part.max_iter, part.tol, held=starts.held)
+            algorithm = lloyd_from(start, source, runner, course)
         else:
             algorithm = Lloyd(model.at, model.grid, part.max_iter, part.tol)
         model = fit(algorithm, starts.source, starts.runner, model, partial(run.checkpoint, at))

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from dclust.algorithms.kmeans import scratch_bytes
-from dclust.algorithms.pca import SQUARE, TILE, sketch_rank
+from dclust.algorithms.pca import TILE, directions, squares
 from dclust.algorithms.seeding import sample_size
+from dclust.algorithms.subspace import MOST
 from dclust.collection.layout import Layout
 from dclust.collection.reading import Collection
 from dclust.ingest.features import HogColour, Pixels
@@ -18,6 +19,7 @@ from dclust.passes.cluster import Room
 from dclust.passes.footprint import KEPT, TASK, Footprint, MiB, check, project
 from dclust.passes.runner import SPILL, holdable
 from dclust.passes.sources import Source, grouped_rows
+from dclust.summaries.scatter import NARROW
 
 ROUNDS = 5  # of k-means||
 
@@ -163,20 +165,24 @@ def _ingest_step(layout: Layout, room: Room) -> tuple[str, str, Footprint]:
 
 def _reduce_step(spec: Spec, source: Source, room: Room) -> tuple[str, str, Footprint]:
     assert spec.reduce is not None
-    width, longest = source.columns, source.chunks[0].stop - source.chunks[0].start
-    if width <= SQUARE:
-        summary, work = width * width * 8, width * width * 8 + 1024 * width * 8
-    else:
-        rank = sketch_rank(spec.reduce.pca.n_components)
-        summary = rank * width * 8
-        work = summary + 2 * longest * width * 8
-    # Writing: tiles in float64, and the reduced rows of a block twice.
     wanted = spec.reduce.pca.n_components
+    width, longest = source.columns, source.chunks[0].stop - source.chunks[0].start
+    number = 4 if source.dtype.itemsize == 1 else 8  # bytes a number is multiplied in, at most
+    if squares(wanted, width):
+        summary, model = width * (width + 1) * 4, width * width * 8
+        work = summary + number * width * (width + min(longest, 4096))
+        reads = "2 reads" if number == 4 or width <= NARROW else "at most 3 reads"
+    else:
+        # Directions, the best so far and their images; a tile, and its share of the sum.
+        summary = min(directions(wanted), source.rows) * width * 4
+        model, work = 6 * summary, 2 * summary + 2 * min(longest, 256) * width * 4
+        reads = f"at most {MOST + 1} reads"
+    # Writing: tiles in float64, and the reduced rows of a block twice.
     axes = int(wanted) if wanted >= 1 else min(width, 256)
     work = max(work, 2 * TILE * width * 8 + longest * axes * 12)
-    footprint = project(room, source, summary, summary, work, 0, hold=False)
+    footprint = project(room, source, summary, model, work, 0, hold=False)
     advice = "Use smaller images or features, or workers with more memory."
-    return "pca", "2 reads of the features", check(footprint, room, "PCA", advice)
+    return "pca", f"{reads} of the features", check(footprint, room, "PCA", advice)
 
 
 def _cluster_step(

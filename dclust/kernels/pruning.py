@@ -105,7 +105,7 @@ def _moves(away: np.ndarray, projection: Projection) -> np.ndarray:
 
 
 @nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
-def _apart(a, i, b, j, size):  # type: ignore[no-untyped-def]
+def apart(a, i, b, j, size):  # type: ignore[no-untyped-def]
     """Squared distance over the first few coordinates, in float32."""
     total, row, to = np.float32(0), np.uintp(i), np.uintp(j)
     for c in range(np.uintp(size)):
@@ -115,7 +115,7 @@ def _apart(a, i, b, j, size):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
-def _limit(reach, square, bounds):  # type: ignore[no-untyped-def]
+def limit_of(reach, square, bounds):  # type: ignore[no-untyped-def]
     """What the score of no center within squared distance `reach` exceeds."""
     wide = math.sqrt(square) + bounds[WIDEST]
     wider = reach + bounds[NEAR] * wide * math.sqrt(reach) + bounds[FAR] * (wide * wide + reach)
@@ -123,7 +123,7 @@ def _limit(reach, square, bounds):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
-def _single(x, r, single, j, bounds, sign):  # type: ignore[no-untyped-def]
+def single_bound(x, r, single, j, bounds, sign):  # type: ignore[no-untyped-def]
     """Bound of a scaled squared distance from float32 differences: from above (+1), below (-1)."""
     total, row, to = np.float32(0), np.uintp(r), np.uintp(j)
     for c in range(np.uintp(x.shape[1])):
@@ -132,7 +132,7 @@ def _single(x, r, single, j, bounds, sign):  # type: ignore[no-untyped-def]
     if not total < HUGE or total < TINY:  # the squares may have vanished or overflowed
         return np.inf if sign > 0 else 0.0
     length = math.sqrt(np.float64(total) * bounds[UNIT2])
-    length += sign * (length * bounds[SUMMED] + bounds[ENDS])
+    length = length + sign * (length * bounds[SUMMED] + bounds[ENDS])
     return max(length, 0.0) ** 2
 
 
@@ -146,7 +146,7 @@ def _follow(r, own, reach, moved, points, first):  # type: ignore[no-untyped-def
     if reach[r, 0] < reach[r, 3]:
         return True
     left = np.float64(reach[r, 1])
-    near = _apart(points, r, first, own, points.shape[1] - 2) * (1 + 1e-5) + left * left
+    near = apart(points, r, first, own, points.shape[1] - 2) * (1 + 1e-5) + left * left
     reach[r, 0] = min(reach[r, 0], np.float32(math.sqrt(near)) * FARTHER)
     return reach[r, 0] < reach[r, 3]
 
@@ -158,19 +158,20 @@ def _enter(r, i, score, state, x, squares, single, centers, bounds, moved, label
         label[r] = min(lowest(score, i, lanes), centers.shape[0] - 1)
         reach[r, 0] = np.inf
     own = label[r]
-    best, rests_on = np.float64(reach[r, 0]) * np.float64(reach[r, 0]), 0
+    reached = np.float64(reach[r, 0])
+    best, rests_on = reached * reached, 0
     if not best < HUGE:
-        best, rests_on = _single(x, r, single, own, bounds, 1), 2
+        best, rests_on = single_bound(x, r, single, own, bounds, 1), 2
     if not best < HUGE:
         best, rests_on = between(x, r, centers, own) * bounds[UNIT2], 3
-    far = math.sqrt(best)
+    far = np.sqrt(best)
     ahead = HEADROOM * np.float64(moved[own, 0] + moved[own, 3])
     ahead = ahead if ahead < MOST * far else 0.0
     state[i, BEST], state[i, RESTS_ON], state[i, AHEAD] = best, rests_on, ahead
     state[i, WISH] = (far + ahead) ** 2
-    state[i, LIMIT] = _limit(state[i, WISH], squares[r], bounds)
+    state[i, LIMIT] = limit_of(state[i, WISH], squares[r], bounds)
     state[i, LARGE] = state[i, OTHER] = ((1 + LEAP) * far + ahead) ** 2
-    state[i, LARGE_LIMIT] = _limit(state[i, LARGE], squares[r], bounds)
+    state[i, LARGE_LIMIT] = limit_of(state[i, LARGE], squares[r], bounds)
 
 
 @nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
@@ -180,10 +181,10 @@ def _second(r, i, j, bound, state, points, deep, first, deeper, label, reach):  
     gap = np.float64(points[r, p]) - np.float64(first[j, p])
     bound -= gap * gap
     gap = np.float64(deep[r, p2]) - np.float64(deeper[j, p2])
-    bound += _apart(deep, r, deeper, j, p2) * (1 - 1e-5) + gap * gap
+    bound += apart(deep, r, deeper, j, p2) * (1 - 1e-5) + gap * gap
     if state[i, RESTS_ON] == 0:
         left = np.float64(reach[r, 2])
-        near = _apart(points, r, first, own, p) + _apart(deep, r, deeper, own, p2)
+        near = apart(points, r, first, own, p) + apart(deep, r, deeper, own, p2)
         state[i, BEST] = min(state[i, BEST], near * (1 + 1e-5) + left * left)
         state[i, RESTS_ON] = 1
     return bound
@@ -194,11 +195,11 @@ def _compare(r, i, j, bound, state, x, single, centers, bounds, label):  # type:
     """Read a row for one center whose bound does not rule it out; returns a better bound."""
     own, unit = label[r], bounds[UNIT2]
     if state[i, RESTS_ON] < 2:
-        state[i, BEST] = min(state[i, BEST], _single(x, r, single, own, bounds, 1))
+        state[i, BEST] = min(state[i, BEST], single_bound(x, r, single, own, bounds, 1))
         state[i, RESTS_ON] = 2
         if bound > state[i, BEST]:
             return bound
-    low = _single(x, r, single, j, bounds, -1)
+    low = single_bound(x, r, single, j, bounds, -1)
     if low > state[i, BEST]:
         return low
     if state[i, RESTS_ON] == 2:
@@ -239,7 +240,7 @@ def _scan(  # type: ignore[no-untyped-def]
             wish = (math.sqrt(state[i, BEST]) + state[i, AHEAD]) ** 2
             if wish < state[i, WISH]:
                 state[i, WISH], state[i, OTHER] = wish, min(state[i, OTHER], wish)
-                state[i, LIMIT] = _limit(wish, squares[r], bounds)
+                state[i, LIMIT] = limit_of(wish, squares[r], bounds)
 
 
 @nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
@@ -251,11 +252,11 @@ def _leave(r, i, state, points, deep, squares, first, deeper, bounds, label, rea
     if state[i, RESTS_ON] < 2:
         return False
     # How far from its center the row is beyond each level, rounding on top.
-    left = np.float64(_limit(best, squares[r], bounds)) + squares[r]
-    left -= _apart(points, r, first, own, points.shape[1] - 2) * (1 - 1e-5)
+    left = np.float64(limit_of(best, squares[r], bounds)) + squares[r]
+    left -= apart(points, r, first, own, points.shape[1] - 2) * (1 - 1e-5)
     reach[r, 1] = np.float32(math.sqrt(max(left, 0.0))) * FARTHER
     if deep.shape[1]:
-        left -= _apart(deep, r, deeper, own, deep.shape[1] - 1) * (1 - 1e-5)
+        left -= apart(deep, r, deeper, own, deep.shape[1] - 1) * (1 - 1e-5)
     reach[r, 2] = np.float32(math.sqrt(max(left, 0.0))) * FARTHER
     return True
 

@@ -43,6 +43,7 @@ WORKER_ENV = {
 TASKS_USE = (
     "dclust.ingest",
     "dclust.ingest.features",
+    "dclust.selection.choosing",
     "dclust.selection.restarts",
     "dclust.algorithms.labels",
     "dclust.metrics.internal",

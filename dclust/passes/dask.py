@@ -41,7 +41,7 @@ from dclust.passes.runner import (
     one_blas_thread,
 )
 from dclust.passes.serial import base_key
-from dclust.passes.sources import ArrayChunk, Source
+from dclust.passes.sources import ArrayChunk, Source, UnitChunk
 from dclust.summaries.base import merge
 
 PATIENCE = 900.0  # seconds without any task finishing before a pass is given up
@@ -107,10 +107,12 @@ class DelayedChunk:
     nbytes: int
     key: str
     weight: np.ndarray | None = None
+    labels: np.ndarray | None = None
 
     def block(self, x: Any) -> Block:
         """The block, once Dask has computed the values."""
-        return ArrayChunk(x, 0, self.start, self.stop, self.nbytes, self.key, self.weight).read()
+        place = (0, self.start, self.stop, self.nbytes, self.key)
+        return ArrayChunk(x, *place, self.weight, self.labels).read()
 
     def read(self) -> Block:
         """Its rows, computed here; only without a cluster."""
@@ -298,8 +300,10 @@ def _light(chunk: Any) -> Any:
     """The numbers of a chunk without its rows, for a task that is given the block."""
     if isinstance(chunk, Picked):
         return Picked(_light(chunk.chunk), chunk.rows)
+    if isinstance(chunk, UnitChunk):
+        return UnitChunk(_light(chunk.chunk))
     if isinstance(chunk, DelayedChunk):
-        return replace(chunk, delayed=None, weight=None)
+        return replace(chunk, delayed=None, weight=None, labels=None)
     if isinstance(chunk, ArrayChunk):
         return replace(chunk, array=None, weight=None, labels=None)
     return chunk

@@ -3,7 +3,7 @@
 A source is a list of chunks and what is known of them before looking.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from dclust.collection.layout import Layout
 from dclust.collection.reading import Collection, opened
+from dclust.errors import DataError
 from dclust.passes.blocks import Block, as_rows
 
 CHUNK_BYTES = 16 * 2**20
@@ -57,12 +58,77 @@ class ArrayChunk:
         return Block(x, np.arange(self.start, self.stop), self.weight, self.labels)
 
 
-def rows_per_chunk(row_bytes: int, rows: int) -> int:
-    """Rows of one chunk of an array in memory: 16 MiB, or less so that cores can share.
+@dataclass(frozen=True)
+class UnitChunk:
+    """The rows of another chunk, each brought to length one."""
 
+    chunk: Any
+
+    @property
+    def key(self) -> str:
+        """That of the chunk, marked."""
+        return f"unit-{self.chunk.key}"
+
+    @property
+    def start(self) -> int:
+        """Number of its first row."""
+        return int(self.chunk.start)
+
+    @property
+    def stop(self) -> int:
+        """One past the number of its last row."""
+        return int(self.chunk.stop)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the block it becomes, at most: bytes become float32."""
+        return 4 * int(self.chunk.nbytes)
+
+    def read(self) -> Block:
+        """Its rows, in memory.
+
+        Raises
+        ------
+        DataError
+            A row is nothing but zeros.
+        """
+        block: Block = self.chunk.read()
+        zero = np.flatnonzero(~block.x.any(1))
+        if len(zero):
+            raise DataError(
+                f"row {block.rows[zero[0]]:,} is nothing but zeros and has no direction. "
+                "Leave such rows out first."
+            )
+        return Block(unit_rows(block.x), block.rows, block.weight, block.labels)
+
+
+def unit_rows(x: np.ndarray) -> np.ndarray:
+    """Rows of length one, zeros where there were zeros: float64 for float64, else float32."""
+    kind = np.float64 if x.dtype == np.float64 else np.float32
+    wide = x.astype(np.float64)
+    wide /= np.abs(wide).max(1, keepdims=True, initial=np.finfo(np.float64).tiny)
+    length = np.sqrt(np.einsum("ij,ij->i", wide, wide))
+    return np.asarray(wide / np.where(length > 0, length, 1)[:, None], kind)
+
+
+def unit_source(source: Source) -> Source:
+    """The same rows, each brought to length one: what spherical clustering looks at."""
+    chunks = tuple(UnitChunk(c) for c in source.chunks)
+    kind = np.float64 if source.dtype == np.float64 else np.float32
+    return replace(source, chunks=chunks, dtype=np.dtype(kind))
+
+
+def rows_per_chunk(row_bytes: int, rows: int, there: bool = False) -> int:
+    """Rows of one chunk of an array: 16 MiB, or less so that cores can share.
+
+    Of rows that are `there`, in memory, an eighth up to 128 MiB: nothing is read, and what
+    chunks say of many clusters of long rows takes as long to merge as the rows to look at.
     A function of the data alone: the number of cores must not change an answer.
     """
-    most = max(1, CHUNK_BYTES // max(row_bytes, 1))
+    size = CHUNK_BYTES
+    if there:
+        size = max(size, min(rows * row_bytes // 8, 8 * CHUNK_BYTES))
+    most = max(1, size // max(row_bytes, 1))
     return max(min(most, -(-rows // 4)), min(rows, 1024))
 
 
@@ -84,7 +150,7 @@ def array_source(
 
     """
     n, d = x.shape[0], int(np.prod(x.shape[1:], dtype=np.int64))
-    step = chunk_rows or rows_per_chunk(d * x.dtype.itemsize, n)
+    step = chunk_rows or rows_per_chunk(d * x.dtype.itemsize, n, type(x) is np.ndarray)
     unit = getattr(x, "shards", None) or getattr(x, "chunks", None)
     if unit:
         step = -(-step // unit[0]) * unit[0]

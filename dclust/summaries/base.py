@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import reduce
-from operator import add
 from typing import Any, Protocol, Self
+
+import numpy as np
 
 
 class Summary(Protocol):
@@ -24,7 +25,23 @@ class Sums:
         parts = (getattr(self, f.name) + getattr(other, f.name) for f in fields(self))
         return type(self)(*parts)
 
+    def absorb(self, other: Self) -> Self:
+        """The sum again, but in the arrays of this one: nobody else may hold them."""
+        parts = (absorbed(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+        return type(self)(*parts)
+
+
+def absorbed(mine: Any, other: Any) -> Any:
+    """The sum of two parts, in the memory of the first where that is possible."""
+    if isinstance(mine, Sums):
+        return mine.absorb(other)
+    if isinstance(mine, np.ndarray) and mine.shape == np.shape(other):
+        return np.add(mine, other, out=mine)
+    return mine + other
+
 
 def merge(group: Sequence[Any]) -> Any:
     """The sum of a few summaries, from left to right."""
-    return reduce(add, group)
+    if len(group) == 1:
+        return group[0]
+    return reduce(absorbed, group[2:], group[0] + group[1])  # the first sum is nobody else's

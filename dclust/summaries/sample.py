@@ -42,6 +42,11 @@ class Sample:
         best = np.lexsort((row, key))[: self.size]
         return Sample(self.size, key[best], row[best], x[best], weight[best])
 
+    def first(self, size: int) -> "Sample":
+        """The smaller sample it holds: keys increase."""
+        parts = (getattr(self, name)[:size] for name in ("key", "row", "x", "weight"))
+        return Sample(size, *parts)
+
     def by_row(self) -> "Sample":
         """The same rows in the order they have in the collection."""
         order = np.argsort(self.row)

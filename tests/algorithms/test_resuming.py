@@ -5,10 +5,10 @@ import pytest
 from dclust.algorithms.kmeans import Centers
 from dclust.algorithms.minibatch import Drift
 from dclust.collection.records import load_record, save_record
+from dclust.kernels.projection import Projection
 from dclust.passes.loop import fit
 from dclust.passes.serial import Serial
 from dclust.passes.threads import Threads
-from dclust.kernels.projection import Projection
 from dclust.summaries.clusters import Moments, Tally
 from dclust.summaries.grid import Grid
 from tests.learning import CASES, bits

@@ -6,11 +6,11 @@ from sklearn.cluster import KMeans as Reference
 from sklearn.datasets import make_blobs
 
 from dclust import KMeans
+from dclust.algorithms.plusplus import plus_plus
 from dclust.algorithms.seeding import (
     Candidates,
     ScalableSeeding,
     parallel_seeds,
-    plus_plus,
     sample_size,
     survey_rows,
 )
@@ -19,7 +19,7 @@ from dclust.passes.loop import fit
 from dclust.passes.serial import Serial
 from dclust.passes.sources import array_source
 from dclust.passes.threads import Threads
-from dclust.selection.restarts import begin, best_lloyd
+from dclust.selection.restarts import Course, begin, best_lloyd
 from tests.learning import bits
 
 
@@ -43,7 +43,7 @@ def test_a_sample_seeds_as_well_as_all_rows():
     source, runner = array_source(x), Threads(2)
     whole = Reference(50, random_state=0).fit(x).inertia_
     start = begin(source, runner, 50, "k-means++", np.random.RandomState(0), 800)
-    assert best_lloyd(start, source, runner, 1, 300, 1e-4, True).inertia <= 1.05 * whole
+    assert best_lloyd(start, source, runner, 1, Course()).inertia <= 1.05 * whole
 
 
 @pytest.mark.parametrize("init", ["k-means++", "k-means||", "random"])
@@ -56,7 +56,7 @@ def test_the_whole_fit_is_blind_to_chunks(init, weighted):
     for chunk_rows in (113, 700, 3000):
         source = array_source(x, weight, None, chunk_rows)
         start = begin(source, Threads(2), 20, init, np.random.RandomState(3), 500)
-        found.add(repr(bits(best_lloyd(start, source, Threads(2), 2, 8, 1e-4, True))))
+        found.add(repr(bits(best_lloyd(start, source, Threads(2), 2, Course(max_iter=8)))))
     assert len(found) == 1
 
 

@@ -15,7 +15,7 @@ from dclust.jobs.rows import features_of, learn_axes, reduced
 from dclust.metrics.external import external_scores
 from dclust.passes.loop import fit
 from dclust.passes.threads import Threads
-from dclust.selection.restarts import begin, lloyd_from, minibatch_from
+from dclust.selection.restarts import Course, begin, lloyd_from, minibatch_from
 from dclust.summaries.contingency import Contingency
 from tests.jobs.conftest import job
 
@@ -76,7 +76,7 @@ def test_the_same_seed_gives_the_same_answer_from_defaults(fashion):
     ours, theirs = [], []
     for seed in range(10):
         start = begin(source, runner, 10, "k-means++", np.random.RandomState(seed))
-        model = fit(lloyd_from(start, source, runner, 300, 1e-4, False), source, runner)
+        model = fit(lloyd_from(start, source, runner, Course(held=False)), source, runner)
         seen = runner.fold(Labelling(model, model.grid), source.chunks)
         ours.append(scores(truth, seen.labels.in_order()))
         them = TheirKMeans(10, random_state=seed).fit(z)

@@ -17,7 +17,11 @@ from dclust.passes.serial import Serial
 from dclust.passes.threads import Threads
 from tests.learning import CASES, CLUSTERS, COLUMNS, bits
 
-NAMES = [name for name in CASES if name.startswith(("Lloyd", "Evaluation", "MiniBatch"))]
+NAMES = [
+    name
+    for name in CASES
+    if name.startswith(("Lloyd", "Evaluation", "MiniBatch", "Together", "Judging"))
+]
 every = pytest.mark.parametrize("name", NAMES)
 seeds = st.integers(0, 10**6)
 

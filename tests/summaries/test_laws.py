@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dclust.algorithms.discriminant import Classes, Discriminants
 from dclust.algorithms.kmeans import Lloyd
 from dclust.algorithms.labels import Gathered, Labelling
 from dclust.algorithms.minibatch import MiniBatch
@@ -23,7 +24,7 @@ from dclust.passes.blocks import Block
 from dclust.summaries.clusters import Farthest, Moments
 from dclust.summaries.grid import Grid
 from dclust.summaries.sample import Sample, Strata
-from dclust.summaries.scatter import Scatter, Sketch
+from dclust.summaries.scatter import Applied, Scatter, Sketch
 from dclust.summaries.survey import Extent
 
 ROWS, COLUMNS, CLUSTERS = 60, 4, 5
@@ -65,7 +66,15 @@ def learned(algorithm, model, rows):
 LLOYD = Lloyd(CENTERS, GRID)
 BATCH = MiniBatch(CENTERS, GRID, 3, ROWS)
 SEEDING = ScalableSeeding(CENTERS[:1], 4, 3, GRID.weight_scale)
+TOLD = Discriminants(np.arange(CLUSTERS))
+SHRUNK = Discriminants(np.arange(CLUSTERS), "auto")
+SPREAD = Classes(COUNT, CENTERS, np.ones_like(CENTERS), np.zeros((CLUSTERS, COLUMNS, COLUMNS)))
+AHEAD = np.random.default_rng(8).normal(size=(3, COLUMNS))
 EXACT = {
+    "Grouped of bytes": lambda rows: TOLD.summarize(block(rows, np.uint8), None),
+    "Apart of bytes": lambda rows: Discriminants(np.arange(CLUSTERS), "auto").summarize(
+        block(rows, np.uint8), None
+    ),
     "Moments": moments,
     "First": partial(learned, LLOYD, LLOYD.start(None, None)),
     "Farthest": farthest,
@@ -80,6 +89,8 @@ EXACT = {
 }
 CLOSE = {
     "Scatter": lambda rows: Scatter.of(X[rows].astype(np.float32)),
+    "Applied": lambda rows: Applied.of(X[rows], AHEAD, None),
+    "Fourth": partial(learned, TOLD, SPREAD),
     "Sketch": lambda rows: Sketch.of(X[rows], 2 * COLUMNS),
     "Spread": partial(learned, EVALUATION, Findings()),
     "Far": partial(learned, EVALUATION, MEASURED),
@@ -94,6 +105,8 @@ def parts(summary):
     """All arrays and numbers of a summary, the parts of its parts too."""
     if isinstance(summary, Gathered):
         return [summary.in_order()]
+    if isinstance(summary, tuple):
+        return [p for part in summary for p in parts(part)]
     if is_dataclass(summary):
         return [p for f in fields(summary) for p in parts(getattr(summary, f.name))]
     return [np.asarray(summary)]

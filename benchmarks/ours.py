@@ -1,0 +1,128 @@
+"""What dclust is asked to do, by the interface that its users have."""
+
+import inspect
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+import dclust
+from benchmarks.contender import Absent, Found, Given
+from dclust.algorithms import seeding
+from dclust.kernels.nearest import nearest_center
+from dclust.passes.cluster import place
+from dclust.passes.events import Events
+from dclust.passes.runner import Runner
+
+
+def calls(library: str) -> dict[str, Callable[[Given], Found]]:
+    """All of them, by name."""
+    del library
+    return {
+        "lloyd": lloyd,
+        "defaults": defaults,
+        "seeds": seeds,
+        "pca": pca,
+        "tree": tree,
+        "oracle": oracle,
+        "stream": stream,
+    }
+
+
+def lloyd(given: Given) -> Found:
+    """So many iterations from the same start, and labels of the centers found."""
+    o = given.options
+    model = dclust.KMeans(o["k"], init=given.arrays["start"], max_iter=o["iterations"], tol=0)
+    model.fit(given.x)
+    return {"centers": model.cluster_centers_, "labels": model.labels_, "passes": model.n_iter_}
+
+
+def defaults(given: Given) -> Found:
+    """Nothing said but k and the seed; `progressive` is the way to speed that dclust offers."""
+    o = given.options
+    more = {"progressive": True} if o.get("progressive") else {}
+    if more and "progressive" not in inspect.signature(dclust.KMeans).parameters:
+        raise Absent("this KMeans has no progressive mode")
+    model = dclust.KMeans(o["k"], random_state=o["seed"], **more).fit(given.x)
+    return {"centers": model.cluster_centers_, "labels": model.labels_, "passes": model.n_iter_}
+
+
+def seeds(given: Given) -> Found:
+    """Greedy k-means++ on all rows."""
+    random = np.random.RandomState(given.options["seed"])
+    weight = np.ones(len(given.x))
+    return {"centers": seeding.plus_plus(given.x, weight, given.options["k"], random)}
+
+
+def pca(given: Given) -> Found:
+    """The first principal axes of all rows."""
+    model = getattr(dclust, given.options["model"], None)
+    if model is None:
+        raise Absent(f"this dclust has no {given.options['model']}")
+    return {"variance": model(given.options["axes"]).fit(given.x).explained_variance_}
+
+
+def tree(given: Given) -> Found:
+    """Very many clusters."""
+    model = getattr(dclust, "HierarchicalKMeans", None)
+    if model is None:
+        raise Absent("this dclust has no HierarchicalKMeans")
+    found = model(given.options["k"], random_state=given.options["seed"]).fit(given.x)
+    return {"centers": found.cluster_centers_, "labels": found.labels_}
+
+
+def oracle(given: Given) -> Found:
+    """One labelling from the start; then the whole fit."""
+    first, _ = nearest_center(given.x, given.arrays["start"].astype(np.float64))
+    return lloyd(given) | {"first": first, "start": given.arrays["start"]}
+
+
+_open = ExitStack()  # a cluster once started stays until this process ends
+_places: dict[str, tuple[Runner, Events]] = {}
+
+
+def _runner(options: dict[str, Any]) -> tuple[Runner, Events]:
+    key = f"{options['where']} {options['workers']} {options.get('memory')}"
+    if key not in _places:
+        events = Events()
+        where = place(options["where"], options["workers"], options.get("memory"), events)
+        _places[key] = (_open.enter_context(where)[0], events)
+    return _places[key]
+
+
+def stream(given: Given) -> Found:
+    """K-means on a Zarr array, on the runner asked for: seconds of a pass, of all it needs."""
+    o = given.options
+    runner, events = _runner(o)
+    if o.get("rehearsal"):
+        return {}
+    stamps = []
+
+    def note(event: dict[str, Any]) -> None:
+        if event["event"] == "pass":
+            stamps.append(time.perf_counter() - start)
+
+    events.sinks.append(note)
+    rows = zarr.open_array(given.x, mode="r")
+    init = given.arrays["start"]
+    model = dclust.KMeans(len(init), init=init, max_iter=o["iterations"], tol=0, runner=runner)
+    start = time.perf_counter()
+    model.fit(rows)
+    whole = time.perf_counter() - start
+    events.sinks.remove(note)
+    client = getattr(runner, "client", None)
+    peaks = client.run(peak).values() if client else [peak()]
+    each = np.diff(stamps, prepend=0.0).round(4).tolist()
+    told = {"seconds": whole / len(stamps), "whole": whole, "passes": len(stamps), "each": each}
+    return told | {"peak": max(peaks), "labels": model.labels_, "rows": len(model.labels_)}
+
+
+def peak() -> int:
+    """The most memory this process ever held, in bytes."""
+    # ru_maxrss will not do: a process begins with that of the one that started it.
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024

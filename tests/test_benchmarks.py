@@ -1,0 +1,83 @@
+"""The benchmarks' own arithmetic: what stands in the README was measured, compared and judged."""
+
+import numpy as np
+import pytest
+from sklearn.cluster import KMeans
+
+from benchmarks import contender, ours, peers
+from benchmarks.readme import put
+from benchmarks.seats import seats
+from benchmarks.tables import GROUPS, page
+from benchmarks.works import works
+
+
+def results(**times):
+    """A result in which everybody took so many seconds in each of the rounds."""
+    entrants = {
+        name: {"runs": [{"turn": t, "seconds": s, "inertia": 5.0} for t, s in enumerate(seconds)]}
+        for name, seconds in times.items()
+    }
+    conditions = {"threads": 2, "core_type": "", "versions": {}, "machine": "here"}
+    done = {"lloyd-784-10": {"date": "2026-01-01", "entrants": entrants}}
+    return {"conditions": conditions, "works": done}
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_everybody_can_be_asked_for_every_work(quick):
+    """No work names a call that its contenders do not have, or a group without a table."""
+    for work in works(quick):
+        assert work.group in GROUPS or work.group in ("sweep", "oracle")
+        assert len({e.name for e in work.entrants}) == len(work.entrants)
+        for entrant in work.entrants:
+            known = ours if entrant.library == "dclust" else peers
+            assert (entrant.call or work.call) in known.calls(entrant.library)
+    names = [w.name for w in works(quick)]
+    assert len(set(names)) == len(names)
+
+
+def test_a_table_says_ratios_of_medians_and_which_bars_are_met(tmp_path):
+    """Ours beside each peer; the fastest peer carries its own bar; who failed says why."""
+    found = results(dclust=[1, 2, 9], faiss=[2.5, 3, 4], superkmeans=[8, 9, 10])
+    entrants = found["works"]["lloyd-784-10"]["entrants"]
+    entrants["scikit-learn"] = {"runs": [{"turn": 0, "seconds": 5.0, "inertia": 10.0}]}
+    entrants["scikit-learn-intelex"] = {"runs": [], "out": "failed: no such thing"}
+    lines = page(works(False), found, [], tmp_path).splitlines()
+    row = {line.split(" | ")[0]: line for line in lines}
+    assert "| 5.00 | 1 | 0.400 |  | ≤ 0.5 ✓ | 2.00000 |" in row["| scikit-learn"]
+    assert "| 3.00 | 3 | 0.667 | 0.40 to 2.2 | ≤ 0.6 of the fastest ✗ |" in row["| faiss"]
+    assert "≤" not in row["| superkmeans (approximate)"]
+    assert "| scikit-learn-intelex: failed: no such thing" in row
+
+
+def test_inertia_is_judged_as_scikit_learn_does():
+    """One judge for all, in float64, of the labels that a contender gave."""
+    x = np.random.default_rng(0).normal(size=(5_000, 7))
+    model = KMeans(9, n_init=1, random_state=0).fit(x)
+    labels = contender.nearest(x, model.cluster_centers_)
+    assert np.array_equal(labels, model.labels_)
+    found = contender.inertia(x, model.cluster_centers_, labels)
+    assert found == pytest.approx(model.inertia_, rel=1e-12)
+
+
+def test_a_contender_that_dies_is_told_of_and_asked_again(tmp_path):
+    """A crash is a failure of that answer; the next question finds a new process."""
+    question = {"call": "start", "x": "rows", "shown": "", "arrays": {}, "keep": None}
+    question["options"] = {"command": ["-c", ""]}
+    with seats(tmp_path, 1) as at:
+        at.ask("plain", "", question)
+        at.taken["plain"].process.kill()
+        at.taken["plain"].process.wait()
+        assert at.ask("plain", "", question)["seconds"] > 0
+        crash = {**question, "options": {"command": ["-c", "raise SystemExit(3)"]}}
+        assert at.ask("plain", "", crash)["failed"].startswith("CalledProcessError")
+        assert "absent" in at.ask("plain", "", {**question, "call": "unheard of"})
+
+
+def test_a_table_replaces_the_last_one_and_nothing_else(tmp_path):
+    """The marks stay, what is around them stays, and a page without them is refused."""
+    page = tmp_path / "README.md"
+    page.write_text("before\n<!-- it:begin -->\nold\n<!-- it:end -->\nafter\n")
+    put("new", "it", page)
+    assert page.read_text() == "before\n<!-- it:begin -->\nnew\n<!-- it:end -->\nafter\n"
+    with pytest.raises(SystemExit, match="needs one line"):
+        put("new", "another", page)
