@@ -18,7 +18,7 @@ from dclust.kernels.grouped import Groups, probe
 from dclust.kernels.nearest import nearest_center
 from dclust.kernels.sums import add_values
 from dclust.passes.blocks import Block
-from dclust.passes.runner import Runner, block_of
+from dclust.passes.runner import Runner, block_of, one_blas_thread
 from dclust.passes.sources import Source
 from dclust.summaries.base import Sums
 from dclust.summaries.grid import Grid
@@ -193,7 +193,8 @@ def regrouped(groups: Groups, trials: np.ndarray) -> Groups:
     ----------
     trials : (m, d) a few rows that look around as all will
     """
-    parent, _ = nearest_center(groups.at, groups.heads)
+    with one_blas_thread():
+        parent, _ = nearest_center(groups.at, groups.heads)
     new = grouped(groups.at, parent, 1.0)
     return replace(new, reach=reach_of(trials, new, BREADTH * len(new.at) ** 0.5))
 

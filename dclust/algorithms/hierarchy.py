@@ -195,7 +195,8 @@ def tree_over(at: np.ndarray, levels: tuple[int, ...], runner: Runner, seed: int
         source = array_source(at)
         runner.hold(source.chunks)
         found = learn(source, runner, k, seed + step + 1, NODE_PASSES, 0.0)
-        label, _ = nearest_center(at, found.groups.at)
+        with one_blas_thread():
+            label, _ = nearest_center(at, found.groups.at)
         level = grouped(at, label, 1.0)  # nodes without children are none
         parents.append(level.parent)
         nodes.append(level.heads)

@@ -155,9 +155,8 @@ def test_rows_that_weigh_nothing_do_not_move_centers(kind):
     label, gap = nearest_center(x, found.cluster_centers_)
     assert np.array_equal(found.labels_, label)
     assert found.inertia_ == pytest.approx((gap * weight).sum(), rel=1e-9)
-    assert (
-        found.inertia_ < 1.05 * HierarchicalKMeans(270, random_state=0).fit(x[weight > 0]).inertia_
-    )
+    heavy = HierarchicalKMeans(270, random_state=1).fit(x[weight > 0])
+    assert found.inertia_ == pytest.approx(heavy.inertia_, rel=0.01)
     moved = x.copy()
     moved[weight == 0] = moved[weight == 0][::-1]
     again = HierarchicalKMeans(270, random_state=1).fit(moved, sample_weight=weight)
