@@ -43,6 +43,7 @@ WORKER_ENV = {
 TASKS_USE = (
     "dclust.ingest",
     "dclust.ingest.features",
+    "dclust.algorithms.hierarchy",
     "dclust.selection.choosing",
     "dclust.selection.restarts",
     "dclust.algorithms.labels",

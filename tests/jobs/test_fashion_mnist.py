@@ -9,6 +9,7 @@ from sklearn.cluster import MiniBatchKMeans as TheirMiniBatch
 from dclust.algorithms.kmeans import Lloyd
 from dclust.algorithms.labels import Labelling
 from dclust.algorithms.minibatch import MiniBatch
+from dclust.algorithms.nearness import Given
 from dclust.algorithms.seeding import grid_of, survey_rows
 from dclust.ingest import ingest
 from dclust.jobs.rows import features_of, learn_axes, reduced
@@ -99,7 +100,7 @@ def test_mini_batches_are_as_good_from_defaults(fashion):
     for seed in range(40):
         start = begin(source, runner, 10, "k-means++", np.random.RandomState(seed), 3072)
         model = fit(minibatch_from(start, source, runner, 1, make), source, runner)
-        seen = runner.fold(Labelling(model, model.grid), source.chunks)
+        seen = runner.fold(Labelling(Given(model.at), model.grid), source.chunks)
         ours.append(scores(truth, seen.labels.in_order()))
         theirs.append(scores(truth, TheirMiniBatch(10, random_state=seed).fit(z).labels_))
     assert np.abs(np.median(ours, 0) - np.median(theirs, 0)).max() <= 2
