@@ -86,7 +86,7 @@ class Seat:
         """Its answer; a process that ended or took too long is a failure, told as one."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        try:
+        with suppress(BrokenPipeError):  # the answer below tells how it ended
             print(json.dumps(question), file=self.process.stdin, flush=True)
             ready, _, _ = select.select([self.process.stdout], [], [], limit)
             if not ready:
@@ -95,8 +95,6 @@ class Seat:
             if line := self.process.stdout.readline():
                 answer: dict[str, Any] = json.loads(line)
                 return answer
-        except BrokenPipeError:
-            pass  # said below, with how it ended
         return {"failed": f"its process ended with code {self.process.wait()}; see {self.log.name}"}
 
     def close(self) -> None:

@@ -17,12 +17,11 @@ STEP_ROWS, STEP_AXES, STEPS = 8, 64, 2  # rows for each center, and Lloyd's step
 FIRST = (8, 16, 24, 32, 48, 64, 96, 128)  # axes of the first level
 ALL = (32, 64, 96, 128, 192)  # axes of both; or as many as the first, for one level
 EXTRA, ROUNDS = 8, 2  # directions beyond those wanted, and rounds of the subspace iteration
-# Nanoseconds on one core: a multiplication and addition of a product, a comparison, a row
+PASSES = 20  # what projecting the rows once has to pay for, where they stay in memory
+# About nanoseconds on one core: a multiplication and addition of a product, a comparison, a row
 # compared at all, a row and a pair the first level leaves, an element of a row that is read.
 FLOP, COUNT, ROW, LEFT, PAIR, ELEMENT = 1 / 70, 0.08, 36.0, 150.0, 60.0, 0.3
 WHOLE, FEW_CENTERS = 0.8, 48  # an element of a row compared whole; fewer centers cost as much
-
-
 SOME_FIRST = 32  # axes of the first level where none were tried
 MOST_WIDTH = 1e18  # rows farther from their mean are compared directly
 FEWEST_COLUMNS = 12  # rows of fewer are compared directly
@@ -34,7 +33,7 @@ def most_axes(columns: int) -> int:
 
 
 def learn_projection(
-    sample: np.ndarray, centers: np.ndarray, passes: int = 20
+    sample: np.ndarray, centers: np.ndarray, held: bool = True
 ) -> Projection | None:
     """The projection under which rows like these are settled soonest; None where none pays.
 
@@ -43,8 +42,8 @@ def learn_projection(
     sample : (m, d) uint8, float32 or float64
         Some of the rows, in random order.
     centers : (k, d) float64
-    passes : int
-        How often a row is looked at, once it is projected.
+    held : bool
+        Whether rows stay in memory: then they are projected once for many passes.
 
     """
     found = some_projection(sample)
@@ -53,7 +52,7 @@ def learn_projection(
     basis = found.basis.astype(np.float64)
     with one_blas_thread():
         later = _after_some_steps(sample[: STEP_ROWS * len(centers)], centers, found.origin, basis)
-        best = _cheapest(sample[:TRIAL_ROWS], later, found.origin, basis, passes)
+        best = _cheapest(sample[:TRIAL_ROWS], later, found.origin, basis, PASSES if held else 1)
     if best is None:
         return None
     return replace(found, first=best[0], basis=np.ascontiguousarray(found.basis[:, : best[1]]))
@@ -72,8 +71,9 @@ def some_projection(rows: np.ndarray) -> Projection | None:
         return None
     some = rows[:: max(len(rows) // BASIS_ROWS, 1)][:BASIS_ROWS]
     with one_blas_thread():
-        origin = some.mean(0, dtype=np.float64).astype(np.float32)
-        away = np.asarray(some - origin, np.float32)
+        with np.errstate(over="ignore"):  # too large for float32: the width tells
+            origin = some.mean(0, dtype=np.float64).astype(np.float32)
+            away = np.asarray(some - origin, np.float32)
         width = float(np.sqrt(np.einsum("ij,ij->", away, away, dtype=np.float64) / len(away)))
         if not 0 < width < MOST_WIDTH:
             return None

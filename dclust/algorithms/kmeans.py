@@ -71,7 +71,8 @@ class Lloyd:
 
     def wants(self, source: Source, model: Centers) -> tuple[Any, ...]:
         """All chunks, until the centers rest or the passes are used up."""
-        at_rest = model.moved <= model.tol or model.gained < self.inertia_tol
+        # Refilled clusters and rounding may take the inertia up: that is no reason to stop.
+        at_rest = model.moved <= model.tol or 0 <= model.gained < self.inertia_tol
         if model.lost is None and ((model.step > 0 and at_rest) or model.step >= self.max_iter):
             return ()
         return source.chunks

@@ -14,7 +14,7 @@ from sklearn.cluster import kmeans_plusplus
 
 from dclust.algorithms.bounding import some_projection
 from dclust.kernels.projection import Projection, project
-from dclust.kernels.pruning import show
+from dclust.kernels.pruning import WIDEST, Shown, show
 from dclust.kernels.seeding import begin, gains, take
 from dclust.passes.runner import one_blas_thread
 
@@ -38,13 +38,13 @@ def plus_plus(
 
     """
     bound = some_projection(x) if len(x) * k > FEW_PAIRS else None
-    if bound is None:
+    with one_blas_thread(), ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        if bound is not None:
+            return np.asarray(x[_Seeding(x, weight, bound, pool).draw(k, random)], np.float64)
         rows = x.astype(np.float64)
         middle = rows.mean(0)  # scikit-learn's distances need rows near zero
         centers, _ = kmeans_plusplus(rows - middle, k, sample_weight=weight, random_state=random)
         return np.asarray(centers + middle)
-    with one_blas_thread(), ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        return np.asarray(x[_Seeding(x, weight, bound, pool).draw(k, random)], np.float64)
 
 
 class _Seeding:
@@ -79,11 +79,12 @@ class _Seeding:
             chosen[c], potential = self._best(found, potential)
         return chosen
 
-    def _shown(self, rows: np.ndarray):  # type: ignore[no-untyped-def]
+    def _shown(self, rows: np.ndarray) -> Shown:
+        """Candidates as the projection shows them."""
         shown = show(self.x[rows].astype(np.float64), self.bound, None)
         # Limits are kept from step to step: they have to hold for the widest candidate.
         bounds = shown.bounds.copy()
-        bounds[3] = self.widest
+        bounds[WIDEST] = self.widest
         return replace(shown, bounds=bounds)
 
     def _best(self, rows: np.ndarray, potential: float) -> tuple[int, float]:

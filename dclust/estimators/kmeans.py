@@ -163,8 +163,7 @@ class KMeans(Clusterer):
     tol : float
         Stop when the centers move less, relative to the mean variance of the columns.
     inertia_tol : float
-        Stop too when a pass takes off less than this share of the inertia; 0 for never. With
-        many clusters, 1e-4 saves most passes and costs some tenths of a percent.
+        Stop too when a pass takes off less than this share of the inertia; 0 for never.
     progressive : bool
         Begin on nested, doubling samples, and leave to passes over all rows what samples
         cannot tell; those stop at an `inertia_tol` of 1e-4 at least. For many rows.

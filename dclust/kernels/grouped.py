@@ -15,24 +15,10 @@ from typing import Any
 import numba as nb
 import numpy as np
 
-from dclust.kernels.nearest import FAST, distance, least, power_near, survivors, turned_tiles
+from dclust.kernels.nearest import FAST, distance, least, power_near, shift, survivors, turned_tiles
 
 SLAB = 4096  # rows whose looks into groups are sorted together: many rows for each product
 TILE = 128  # rows of a product
-
-
-@nb.njit(nogil=True, cache=True, fastmath=FAST)
-def _shift(x, origin, scale, tile, square):  # type: ignore[no-untyped-def]
-    """Tile = (x - origin) scale, closed by a one; square = |tile row|^2 without it."""
-    d = x.shape[1]
-    for i in range(x.shape[0]):
-        total = 0.0
-        for j in range(d):
-            t = (tile.dtype.type(x[i, j]) - origin[j]) * scale
-            tile[i, j] = t
-            total += np.float64(t) * np.float64(t)
-        tile[i, d] = 1
-        square[i] = total
 
 
 @nb.njit(nogil=True, cache=True, fastmath=FAST)
@@ -169,7 +155,7 @@ def _probe(x, origin, heads, turned, groups, bounds, reach, banned, label, gap):
     for a in range(0, x.shape[0], SLAB):
         b = min(a + SLAB, x.shape[0])
         part, t, n, no = x[a:b], tile[: b - a], b - a, banned[a:b]
-        _shift(part, origin, turned.dtype.type(bounds[0]), t, square)
+        shift(x, a, n, origin, turned.dtype.type(bounds[0]), t, square)
         far, count = _looks(part, t, square, heads, turned, bounds, reach, near, far)
         found = label[a:b], gap[a:b]
         _visit(part, t, square, every[:n], near[:n], groups, bounds, no, found[0], found[1])

@@ -98,7 +98,7 @@ def survivors(score, limit):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
-def _shift(x, start, n, origin, scale, tile, square):  # type: ignore[no-untyped-def]
+def shift(x, start, n, origin, scale, tile, square):  # type: ignore[no-untyped-def]
     """Tile = (x - origin) scale, closed by a one; square = |tile row|^2 without it."""
     kind, d = tile.dtype.type, np.uintp(x.shape[1])
     for i in range(np.uintp(n)):
@@ -140,7 +140,7 @@ def _nearest(x, origin, turned, bounds, centers, banned, label, gap):  # type: i
     unit = np.float64(scale) * np.float64(scale)
     for a in range(0, m, rows):
         n = min(rows, m - a)
-        _shift(x, a, n, origin, kind(scale), tile, square)
+        shift(x, a, n, origin, kind(scale), tile, square)
         for t in range(tiles):
             first = t * step
             np.dot(tile[:n], turned[t], score[:n])

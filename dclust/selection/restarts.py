@@ -26,7 +26,6 @@ FEW_ROWS = 2048
 NESTED_ROWS, NESTED_MOST = 32, 256  # for each center, of the first and last nested sample
 NESTED_BYTES = 128 * 2**20  # of the last one, at most
 PROGRESSIVE_TOL = 1e-4
-PASSES = 20  # what projecting the rows once has to pay for, where they stay in memory
 
 Init = np.ndarray | str | Callable[..., np.ndarray]
 
@@ -121,7 +120,7 @@ def lloyd_from(start: Start, source: Source, runner: Runner, course: Course) -> 
     if course.spherical:
         at = unit_rows(at)
     grid = grid_of(source, start.survey.extent, at)
-    bound = learn_projection(start.survey.sample.x, at, PASSES if course.held else 1)
+    bound = learn_projection(start.survey.sample.x, at, course.held)
     lloyd = Lloyd(
         at, grid, course.max_iter, course.tol, bound, course.inertia_tol, course.spherical
     )

@@ -27,7 +27,6 @@ from dclust.summaries.survey import Survey
 
 # A choice among models needs none of them to the last digit.
 MAX_ITER, TOL, INERTIA_TOL = 100, 1e-3, 3e-4
-PASSES = 20  # what projecting the rows once has to pay for
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ def sweep(
         with one_blas_thread():
             # One projection for all: whoever comes first projects the rows for the others.
             most = plus_plus(sample.x, sample.weight, ks[-1], random)
-            bound = learn_projection(survey.sample.x, most, PASSES if held else 1)
+            bound = learn_projection(survey.sample.x, most, held)
 
             def begin(weight: np.ndarray, heaviest: float | None, k: int, tries: int) -> Lloyd:
                 at = _seeded(sample.x, weight, k, tries, random)

@@ -52,7 +52,8 @@ class Grid:
             origin, scale = np.zeros(len(low)), np.ones(len(low))
         else:
             # The middle of the range, rounded to few bits so that x - origin is nearly exact.
-            origin = ((low + high) / 2).astype(np.float32).astype(np.float64)
+            part, power = np.frexp((low + high) / 2)
+            origin = np.ldexp(np.rint(part * 2.0**24), power - 24)
             reach = np.maximum(high - origin, origin - low)
             scale = np.array([power_below(weight * r) for r in reach])
         # Squared distances are summed from the origin too, and from points beyond the rows.
