@@ -1,18 +1,27 @@
 """dclust clusters image collections of any size: on a laptop, on a Dask cluster, on a schedule."""
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dclust.collection.reading import Collection
+    from dclust.estimators.choosing import choose_k
+    from dclust.estimators.discriminant import LinearDiscriminantAnalysis
+    from dclust.estimators.hierarchical import HierarchicalKMeans
+    from dclust.estimators.kmeans import KMeans
+    from dclust.estimators.minibatch import MiniBatchKMeans
+    from dclust.estimators.pca import PCA, IncrementalPCA
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
     "Collection": "dclust.collection.reading",
-    "HierarchicalKMeans": "dclust.estimators",
-    "IncrementalPCA": "dclust.estimators",
-    "KMeans": "dclust.estimators",
-    "LinearDiscriminantAnalysis": "dclust.estimators",
-    "MiniBatchKMeans": "dclust.estimators",
-    "PCA": "dclust.estimators",
+    "HierarchicalKMeans": "dclust.estimators.hierarchical",
+    "IncrementalPCA": "dclust.estimators.pca",
+    "KMeans": "dclust.estimators.kmeans",
+    "LinearDiscriminantAnalysis": "dclust.estimators.discriminant",
+    "MiniBatchKMeans": "dclust.estimators.minibatch",
+    "PCA": "dclust.estimators.pca",
     "choose_k": "dclust.estimators.choosing",
 }
 
@@ -34,3 +43,7 @@ def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
         return getattr(import_module(_PUBLIC[name]), name)
     raise AttributeError(f"module 'dclust' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})

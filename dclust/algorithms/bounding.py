@@ -17,19 +17,25 @@ STEP_ROWS, STEP_AXES, STEPS = 8, 64, 2  # rows for each center, and Lloyd's step
 FIRST = (8, 16, 24, 32, 48, 64, 96, 128)  # axes of the first level
 ALL = (32, 64, 96, 128, 192)  # axes of both; or as many as the first, for one level
 EXTRA, ROUNDS = 8, 2  # directions beyond those wanted, and rounds of the subspace iteration
-PASSES = 20  # what projecting the rows once has to pay for, where they stay in memory
+PASSES, WHOLE_PASSES = 20, 6  # what projecting the rows once has to pay for, where they stay in
+# memory; and as how many of them, about, rows are compared with all centers
 # About nanoseconds on one core: a multiplication and addition of a product, a comparison, a row
 # compared at all, a row and a pair the first level leaves, an element of a row that is read.
-FLOP, COUNT, ROW, LEFT, PAIR, ELEMENT = 1 / 70, 0.08, 36.0, 150.0, 60.0, 0.3
+FLOP, COUNT, ROW, LEFT, PAIR, ELEMENT = 1 / 70, 0.08, 36.0, 150.0, 140.0, 0.3
+FOLLOW, AXIS = 60.0, 0.4  # a row that only follows the moves of the centers, and a coordinate of it
 WHOLE, FEW_CENTERS = 0.8, 48  # an element of a row compared whole; fewer centers cost as much
 SOME_FIRST = 32  # axes of the first level where none were tried
 MOST_WIDTH = 1e18  # rows farther from their mean are compared directly
 FEWEST_COLUMNS = 12  # rows of fewer are compared directly
 
 
-def most_axes(columns: int) -> int:
-    """Axes a projection of rows of so many columns has at most; 0 where there is none."""
-    return min(max(ALL), columns - 1) if columns >= FEWEST_COLUMNS else 0
+def most_axes(columns: int, k: int = 1000) -> int:
+    """Axes a projection of rows of so many columns has at most; 0 where there is none.
+
+    Few centers never pay for many.
+    """
+    most = 64 if k <= 32 else 128 if k <= 256 else max(ALL)
+    return min(most, columns - 1) if columns >= FEWEST_COLUMNS else 0
 
 
 def learn_projection(
@@ -46,7 +52,7 @@ def learn_projection(
         Whether rows stay in memory: then they are projected once for many passes.
 
     """
-    found = some_projection(sample)
+    found = some_projection(sample, len(centers))
     if found is None:
         return None
     basis = found.basis.astype(np.float64)
@@ -58,15 +64,16 @@ def learn_projection(
     return replace(found, first=best[0], basis=np.ascontiguousarray(found.basis[:, : best[1]]))
 
 
-def some_projection(rows: np.ndarray) -> Projection | None:
+def some_projection(rows: np.ndarray, k: int = 1000) -> Projection | None:
     """A projection on the leading axes of some rows, whether it pays or not; None of few columns.
 
     Parameters
     ----------
     rows : (m, d) uint8, float32 or float64
+    k : how many centers it is for
 
     """
-    most = min(most_axes(rows.shape[1]), len(rows) - 1)
+    most = min(most_axes(rows.shape[1], k), len(rows) - 1)
     if most < FIRST[0]:
         return None
     some = rows[:: max(len(rows) // BASIS_ROWS, 1)][:BASIS_ROWS]
@@ -140,11 +147,14 @@ def _cheapest(
         for both in {first, *ALL}:
             if not first <= both or not {first, both} <= survive.keys():
                 continue
-            cost = (first + 2) * max(k, 16) * FLOP + COUNT * k + ROW + 2 * both * d * FLOP / passes
+            cost = (first + 2) * max(k, 16) * FLOP + COUNT * k + ROW
             if both > first:
                 cost += LEFT * survive[first][0] + PAIR * survive[first][1]
             many, pairs = survive[both]
             cost += LEFT * many + ELEMENT * d * (2 * many + pairs)
+            if passes > 1:
+                cost = FOLLOW + AXIS * first + cost * WHOLE_PASSES / PASSES
+            cost += both * d * FLOP / passes
             if cost < least_cost:
                 best, least_cost = (first, both), cost
     return best

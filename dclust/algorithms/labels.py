@@ -1,4 +1,4 @@
-"""The last pass of a fit: labels for all rows, and the moments of those very labels.
+"""The last pass of a fit: labels for all rows, and the cost or the moments of those very labels.
 
 Centers, labels and inertia then speak of the same centers.
 """
@@ -10,6 +10,7 @@ import numpy as np
 
 from dclust.algorithms.kmeans import Summed
 from dclust.algorithms.nearness import Centered, distances, settled
+from dclust.kernels.sums import add_values
 from dclust.passes.blocks import Block
 from dclust.passes.runner import block_of
 from dclust.summaries.base import Sums
@@ -48,30 +49,30 @@ class Gathered:
 
 @dataclass(frozen=True)
 class Labelled(Sums):
-    """Labels of rows and the moments of the clusters they make."""
+    """Labels of rows, and what the rows cost."""
 
     labels: Gathered
-    moments: Moments
+    square: np.ndarray  # (1,) int64, sum of w |x - center|^2 in units of 1 / grid.square_scale
+
+    def inertia(self, grid: Grid) -> float:
+        """Sum of squared distances to the centers these rows were measured from."""
+        return int(self.square[0]) / grid.square_scale
 
 
 @dataclass(frozen=True)
 class Labelling:
-    """A task: the nearest center of each row."""
+    """A task: the nearest center of each row, and what that costs."""
 
     model: Centered
     grid: Grid
 
-    def label(self, block: Block) -> tuple[np.ndarray, np.ndarray, Moments]:
-        """Labels (m,) int32, squared distances (m,) and moments of one block."""
-        label, gap = nearest(block, self.model)
-        k = len(self.model.at)
-        return label, gap, Moments.of(block.x, label, gap, block.weight, self.grid, k)
-
     def __call__(self, chunk: Any, block: Block | None) -> Labelled:
         """The labels of one chunk, to be gathered."""
         block = block_of(chunk, block)
-        label, _, moments = self.label(block)
-        return Labelled(Gathered(((block.rows, label),)), moments)
+        label, gap = nearest(block, self.model)
+        one = np.zeros(len(block), np.int32)
+        square = add_values(gap, one, block.weight, self.grid.square_scale, 1)
+        return Labelled(Gathered(((block.rows, label),)), square)
 
 
 @dataclass(frozen=True)
@@ -108,5 +109,7 @@ class WriteLabels:
 
     def __call__(self, block: Block) -> tuple[dict[str, np.ndarray], Moments]:
         """The columns to write, and the moments."""
-        label, gap, moments = Labelling(self.model, self.grid).label(block)
+        label, gap = nearest(block, self.model)
+        k = len(self.model.at)
+        moments = Moments.of(block.x, label, gap, block.weight, self.grid, k)
         return {"label": label, "distance": np.sqrt(gap).astype(np.float32)}, moments

@@ -7,9 +7,10 @@ import numpy as np
 
 from dclust.algorithms.bounding import most_axes
 from dclust.errors import DataError
+from dclust.kernels.memory import ROW_BYTES, Memory, Shown, show
 from dclust.kernels.nearest import distance_to, nearest_center
 from dclust.kernels.projection import Projected, Projection, project
-from dclust.kernels.pruning import Memory, Shown, settle, show
+from dclust.kernels.pruning import settle
 from dclust.passes.blocks import Block
 
 
@@ -71,9 +72,9 @@ def settled(block: Block, model: Centered, last: Settled | None = None) -> Settl
         return Settled(model.at, nearest_center(block.x, model.at)[0], None)
     shown, seen = model.shown(), shadow(block, model.bound)
     if last is not None and last.memory is not None and _same(last.at, model.before):
-        memory = Memory(last.memory.label.copy(), last.memory.reach.copy())
+        memory = last.memory.copied()
     else:
-        memory = Memory.blank(len(block))
+        memory = Memory.blank(len(block), len(model.at))
     settle(block.x, seen, shown, memory)
     return Settled(model.at, memory.label, memory)
 
@@ -109,8 +110,10 @@ def shadow(block: Block, bound: Projection) -> Projected:
 def shadow_bytes(columns: int, rows: int) -> int:
     """Bytes of the shadow of so many rows at most, and of what is remembered of them."""
     most = most_axes(columns)
-    return rows * (4 * (most + 3) + 28 if most else 4)
+    return rows * (4 * (most + 3) + 8 + ROW_BYTES if most else 12)
 
 
 def _same(a: np.ndarray, b: np.ndarray | None) -> bool:
-    return b is not None and (a is b or np.array_equal(a, b))
+    if b is None or a is b:
+        return b is not None
+    return bool((a[:1] == b[:1]).all()) and np.array_equal(a, b)  # most differ at once

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from dclust.summaries.survey import Extent, Survey
 
 SAMPLE_STAGE, ROUND_STAGE = 1, 2  # constants that keep draws of different places apart
 SAMPLE_BYTES = 32 * 2**20
+SPARE = 12  # bytes for each row that k-means|| leaves on a block
 
 
 def sample_size(k: int, rows: int, row_bytes: int) -> int:
@@ -121,12 +122,21 @@ class Found(Sums):
     count: np.ndarray  # (c,) int64, in units of the grid
 
 
+class Compared(NamedTuple):
+    """What k-means|| leaves on a block: each row's nearest of the candidates so far."""
+
+    to: Candidates  # one for all blocks of a process
+    label: np.ndarray  # (m,) int32
+    gap: np.ndarray  # (m,) squared distance
+
+
 @dataclass(frozen=True)
 class ScalableSeeding:
     """k-means|| (Bahmani et al., 2012): a few rounds, each drawing 2k rows far from the last.
 
     Draws are without replacement by keys that belong to rows, so that the candidates are
-    the same for every chunking. One more pass weighs the candidates.
+    the same for every chunking. One more pass weighs the candidates. Candidates are only
+    ever added: a block that remembers its nearest ones is compared with the new ones alone.
     """
 
     first: np.ndarray  # (1, d) the row to begin with
@@ -145,14 +155,18 @@ class ScalableSeeding:
 
     def summarize(self, block: Block, model: Candidates) -> Found:
         """Rows drawn in proportion to their squared distance; or who is nearest to whom."""
-        label, gap = nearest_center(block.x, model.at)
+        known = block.scratch if isinstance(block.scratch, Compared) else None
+        found = _compared(block.x, model, known)
+        label, gap = found.label, found.gap
         weight = np.ones(len(block)) if block.weight is None else block.weight
         units = np.rint(weight * self.weight_scale).astype(np.int64)
         count = np.zeros(len(model.at), np.int64)
         np.add.at(count, label, units)
         size = 2 * self.k if model.step < self.rounds else 0
         key = exponential_keys(self.seed, ROUND_STAGE, model.step, block.rows, gap * weight)
-        return Found(Sample.of(size, key, block.rows, block.x, block.weight), count)
+        far = Sample.of(size, key, block.rows, block.x, block.weight)
+        block.scratch = found
+        return Found(far, count)
 
     def update(self, model: Candidates, seen: Found) -> Candidates:
         """More candidates, or their weights."""
@@ -160,6 +174,20 @@ class ScalableSeeding:
             at = np.concatenate([model.at, seen.far.x.astype(np.float64)])
             return Candidates(at, model.weight, model.step + 1)
         return Candidates(model.at, seen.count / self.weight_scale, model.step + 1)
+
+
+def _compared(x: np.ndarray, to: Candidates, known: Compared | None) -> Compared:
+    """The nearest candidate of each row, from what is known of the first few of them."""
+    n = 0 if known is None else len(known.to.at)
+    if known is None or not np.array_equal(known.to.at, to.at[:n]):
+        return Compared(to, *nearest_center(x, to.at))
+    if n == len(to.at):
+        return known
+    # A distance depends on the row and the center alone, so both ways say the same bits.
+    label, gap = nearest_center(x, to.at[n:])
+    nearer = gap < known.gap  # among equals the lowest index wins: the known one
+    label = np.where(nearer, label + np.int32(n), known.label)
+    return Compared(to, label, np.where(nearer, gap, known.gap))
 
 
 def parallel_seeds(source: Source, runner: Runner, survey: Survey, k: int, seed: int) -> np.ndarray:

@@ -243,8 +243,3 @@ def verify(path: str | Path | Location) -> list[str]:
         return Collection(path, look=False).verify()
     except CollectionError as fault:
         return [str(fault)]
-
-
-def is_zarr(x: object) -> bool:
-    """Whether x is a Zarr array, which slices like NumPy but lies on disk."""
-    return isinstance(x, zarr.Array)

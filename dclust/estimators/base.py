@@ -1,22 +1,23 @@
 """What the estimators share: any kind of rows becomes a source, and a runner is found for it."""
 
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from distributed import Client, get_client
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from dclust.collection.reading import Collection, is_zarr
 from dclust.errors import DataError, SpecError
 from dclust.passes.blocks import as_rows
-from dclust.passes.dask import Dask, dask_source
 from dclust.passes.runner import Runner
 from dclust.passes.sources import Source, array_source, column_source
 from dclust.passes.threads import Threads
+
+if TYPE_CHECKING:  # importing Zarr and distributed takes a while that arrays need not wait
+    from dclust.collection.reading import Collection
 
 KINDS = [np.float64, np.float32, np.uint8]
 
@@ -34,11 +35,13 @@ class Passes(BaseEstimator):  # type: ignore[misc]
 
         `finite`: whether those of an array are read to see that they are; a pass sees it, too.
         """
-        if isinstance(X, Collection):
+        if is_collection(X):
             if weight is not None:
                 raise SpecError("sample_weight goes with arrays; a collection has none.")
             source = column_source(X, only_column(X))
         elif is_dask(X):
+            from dclust.passes.dask import dask_source
+
             source = dask_source(_flat(X), self._weights(weight, X.shape[0]))
         elif is_zarr(X):
             source = array_source(_rows_first(X), self._weights(weight, X.shape[0]))
@@ -88,25 +91,42 @@ class Passes(BaseEstimator):  # type: ignore[misc]
         """The runner asked for; the user's Dask client for what lies on it; threads otherwise."""
         if self.runner is not None:
             return self.runner
-        if is_dask(X) or isinstance(X, Collection):
+        if "distributed" in sys.modules and (is_dask(X) or is_collection(X)):
+            from distributed import get_client
+
+            from dclust.passes.dask import Dask
+
             with suppress(ValueError):  # no client: this process does it
-                return Dask(cast(Client, get_client()))
+                return Dask(get_client())
         return Threads()
 
     def _rows(self, X: Any) -> np.ndarray:
         """Rows for a fitted model, in memory: (m, d)."""
         check_is_fitted(self)
-        if isinstance(X, Collection) or is_zarr(X):
+        if is_collection(X) or is_zarr(X):
             source = self._source(X, reset=False)
             return np.concatenate([c.read().x for c in source.chunks])
         return np.asarray(validate_data(self, X, dtype=KINDS, order="C", reset=False))
 
 
+def is_collection(x: object) -> bool:
+    """Whether x is a collection."""
+    return _is_one(x, "dclust.collection.reading", "Collection")
+
+
 def is_dask(x: object) -> bool:
     """Whether x is a Dask array."""
-    from dask.array import Array
+    return _is_one(x, "dask.array", "Array")
 
-    return isinstance(x, Array)
+
+def is_zarr(x: object) -> bool:
+    """Whether x is a Zarr array, which slices like NumPy but lies on disk."""
+    return _is_one(x, "zarr", "Array")
+
+
+def _is_one(x: object, module: str, name: str) -> bool:
+    """Whether x is of a class; whoever has an object of it has imported its module."""
+    return isinstance(x, getattr(sys.modules.get(module), name, ()))
 
 
 def _said(function: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:
@@ -125,7 +145,7 @@ def _rows_first(x: Any) -> Any:
     return x
 
 
-def only_column(collection: Collection) -> str:
+def only_column(collection: "Collection") -> str:
     """The column of a collection that an estimator learns from.
 
     Raises

@@ -11,9 +11,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from dclust.algorithms.discriminant import Discriminants
-from dclust.collection.reading import Collection
 from dclust.errors import DataError, SpecError, listed
-from dclust.estimators.base import Passes, is_dask, only_column
+from dclust.estimators.base import Passes, is_collection, is_dask, only_column
 from dclust.passes.loop import fit
 from dclust.passes.runner import Runner
 from dclust.passes.sources import Source, column_source
@@ -115,7 +114,7 @@ class LinearDiscriminantAnalysis(
 
     def _labelled(self, X: Any, y: Any) -> Source:
         """The rows with the numbers of their classes; sets `classes_` and `_numbers`."""
-        if isinstance(X, Collection):
+        if is_collection(X):
             if y is not None:
                 raise SpecError("y goes with arrays; a collection has labels of its own.")
             if "label" not in X.columns:

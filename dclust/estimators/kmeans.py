@@ -132,7 +132,7 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
         """Set labels and inertia, both of these centers."""
         seen: Labelled = runner.fold(Labelling(model, grid), source.chunks)
         self.labels_ = seen.labels.in_order()
-        self.inertia_ = seen.moments.inertia(grid)
+        self.inertia_ = seen.inertia(grid)
 
 
 def _labels(x: np.ndarray, centers: np.ndarray) -> np.ndarray:

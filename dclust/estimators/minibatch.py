@@ -9,7 +9,7 @@ from sklearn.utils import check_random_state
 
 from dclust.algorithms.minibatch import Drift, MiniBatch
 from dclust.algorithms.nearness import Given
-from dclust.algorithms.seeding import grid_of, survey_rows
+from dclust.algorithms.seeding import SPARE, grid_of, survey_rows
 from dclust.estimators.kmeans import Clusterer, warn_of_repeats
 from dclust.passes.loop import fit
 from dclust.passes.runner import Runner, one_blas_thread
@@ -125,7 +125,9 @@ class MiniBatchKMeans(Clusterer):
         del y
         source, runner = self._source(X, sample_weight), self._runner(X)
         init, n_init = self._checked_init(source.columns)
-        runner.hold(source.chunks)
+        longest = max(c.stop - c.start for c in source.chunks)
+        scalable = isinstance(init, str) and init == "k-means||"
+        runner.hold(source.chunks, SPARE * longest if scalable else 0)
         try:
             algorithm = self._begun(source, runner, init, n_init)
             found: Drift = fit(algorithm, source, runner)

@@ -10,6 +10,7 @@ from dclust.algorithms.kmeans import Centers, Lloyd, scratch_bytes
 from dclust.algorithms.labels import WriteLabels
 from dclust.algorithms.minibatch import Drift, MiniBatch
 from dclust.algorithms.nearness import Given
+from dclust.algorithms.seeding import SPARE
 from dclust.collection.layout import Column, Layout
 from dclust.collection.reading import Collection, opened
 from dclust.collection.records import load_record, save_record
@@ -34,7 +35,14 @@ from dclust.passes.loop import fit
 from dclust.passes.runner import Runner
 from dclust.passes.sources import Source
 from dclust.passes.writing import Write, each
-from dclust.selection.restarts import Course, Start, begin, lloyd_from, minibatch_from
+from dclust.selection.restarts import (
+    PROGRESSIVE_TOL,
+    Course,
+    Start,
+    begin,
+    lloyd_from,
+    minibatch_from,
+)
 from dclust.summaries.base import Sums
 from dclust.summaries.clusters import Moments, Tally
 from dclust.summaries.contingency import Contingency
@@ -43,6 +51,15 @@ from dclust.summaries.sample import Strata
 
 MODELS = (Centers, Drift, Grid, Moments, Projection, Tally)
 LABELS = (Column("label", (), "int32"), Column("distance", (), "float32"), VALID)
+
+
+def spare_bytes(part: KMeansPart | MiniBatchPart, source: Source) -> int:
+    """What seeding and fitting leave on a block that is held, at most."""
+    longest = max(c.stop - c.start for c in source.chunks)
+    seeding = SPARE * longest if part.init == "k-means||" else 0
+    if isinstance(part, MiniBatchPart):
+        return seeding
+    return max(seeding, scratch_bytes(part.n_clusters, source.columns, longest))
 
 
 def fit_clusters(
@@ -55,10 +72,7 @@ def fit_clusters(
     DataError
         There are fewer distinct rows than clusters.
     """
-    spare = scratch_bytes(
-        part.n_clusters, source.columns, max(c.stop - c.start for c in source.chunks)
-    )
-    held = runner.hold(source.chunks, spare if isinstance(part, KMeansPart) else 0)
+    held = runner.hold(source.chunks, spare_bytes(part, source))
     run.events.tell("held", {"held": held})
     try:
         starts = _Starts(run, part, source, runner, held)
@@ -96,10 +110,11 @@ class _Starts:
             )
         size = 3 * max(part.batch_size, k) if isinstance(part, MiniBatchPart) else 0
         random = np.random.RandomState(seeds)
-        start = begin(self.source, self.runner, k, part.init, random, size)
+        progressive = isinstance(part, KMeansPart) and part.progressive
+        start = begin(self.source, self.runner, k, part.init, random, size, progressive)
         sample = start.survey.sample
-        distinct = len(np.unique(sample.x, axis=0))
-        if distinct < k and len(sample.row) == self.source.rows:
+        whole = len(sample.row) == self.source.rows
+        if whole and (distinct := len(np.unique(sample.x, axis=0))) < k:
             raise DataError(
                 f"n_clusters={k:,} is more than the {distinct:,} distinct rows there are. Ask for "
                 f"at most {distinct:,}."
@@ -112,16 +127,20 @@ def _best_lloyd(
 ) -> tuple[str, Centers]:
     """The best of `n_init` fits; finished ones are kept, so a resumed run does not repeat them."""
     best: tuple[str, Centers] | None = None
+    # Told here, not only by the start: a resumed run has to stop where it would have stopped.
+    enough = max(part.inertia_tol, PROGRESSIVE_TOL if part.progressive else 0.0)
+    course = Course(part.max_iter, part.tol, enough, progressive=part.progressive, held=starts.held)
     for attempt in range(part.n_init):
         at = f"{name}.start-{attempt}"
         model: Centers | None = run.kept(at, MODELS)
         if model is None:
             start = starts.take(attempt)
             source, runner = starts.source, starts.runner
-            course = Course(part.max_iter, part.tol, held=starts.held)
             algorithm = lloyd_from(start, source, runner, course)
         else:
-            algorithm = Lloyd(model.at, model.grid, part.max_iter, part.tol)
+            algorithm = Lloyd(
+                model.at, model.grid, part.max_iter, part.tol, inertia_tol=course.inertia_tol
+            )
         model = fit(algorithm, starts.source, starts.runner, model, partial(run.checkpoint, at))
         assert model is not None
         run.checkpoint(at, model, last=True)

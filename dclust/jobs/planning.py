@@ -6,19 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from dclust.algorithms.kmeans import scratch_bytes
 from dclust.algorithms.pca import TILE, directions, squares
 from dclust.algorithms.seeding import sample_size
 from dclust.algorithms.subspace import MOST
 from dclust.collection.layout import Layout
 from dclust.collection.reading import Collection
 from dclust.ingest.features import HogColour, Pixels
+from dclust.jobs.clustering import spare_bytes
 from dclust.jobs.rows import image_shape
 from dclust.jobs.spec import KMeansPart, MiniBatchPart, Spec
 from dclust.passes.cluster import Room
 from dclust.passes.footprint import KEPT, TASK, Footprint, MiB, check, project
 from dclust.passes.runner import SPILL, holdable
 from dclust.passes.sources import Source, grouped_rows
+from dclust.selection.restarts import NESTED_BYTES, NESTED_MOST
 from dclust.summaries.scatter import NARROW
 
 ROUNDS = 5  # of k-means||
@@ -98,10 +99,7 @@ def plan_job(spec: Spec, collection: Collection, room: Room) -> Plan:
     held_all, total = True, 0.0
     for name, part in zip(spec.names(), spec.cluster, strict=True):
         settings = part.settings
-        spare = 0
-        if isinstance(settings, KMeansPart):
-            longest = max(c.stop - c.start for c in source.chunks)
-            spare = scratch_bytes(settings.n_clusters, width, longest)
+        spare = spare_bytes(settings, source)
         free = [SPILL * room.memory - room.empty] * room.workers
         held = holdable(source.nbytes + spare * len(source.chunks), free)
         held_all &= held
@@ -194,12 +192,17 @@ def _cluster_step(
     labelled: bool,
 ) -> tuple[Footprint, str, float]:
     k, d = part.n_clusters, source.columns
-    sample = min(sample_size(k, source.rows, d * source.dtype.itemsize), source.rows) * d * 8
+    row_bytes = d * source.dtype.itemsize
+    sample = min(sample_size(k, source.rows, row_bytes), source.rows) * d * 8
     sums = k * (d + 4) * 8
     # Of the page: three kinds of pictures and the silhouette's table, on the driver's side too.
     summary = max(sample, sums)
     rounds = ROUNDS + 1 if part.init == "k-means||" else 0
-    footprint = project(room, source, summary, 2 * sums, 3 * sums + 256 * k * 8, spare, held)
+    model = max(2 * sums, (2 * rounds * k + 1) * d * 8)  # or the candidates of k-means||
+    if isinstance(part, KMeansPart) and part.progressive:
+        # Each chunk says its share of the nested samples: all shares together are but one.
+        model += min(source.rows // 2, NESTED_MOST * k, NESTED_BYTES // row_bytes) * d * 8
+    footprint = project(room, source, summary, model, 3 * sums + 256 * k * 8, spare, held)
     # Labels, spread, silhouettes, and the table of true classes where they are known.
     last = 3 + labelled
     if isinstance(part, KMeansPart):

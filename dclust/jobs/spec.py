@@ -98,6 +98,18 @@ class KMeansPart(Part):
     n_init: Annotated[int, Field(ge=1, le=100)] = 1
     max_iter: Annotated[int, Field(ge=1)] = 300
     tol: Annotated[float, Field(ge=0)] = 1e-4
+    inertia_tol: Annotated[float, Field(ge=0)] = 0.0  # stop at less than this share a pass
+    progressive: bool = False  # begin on nested samples, leave to full passes what is left
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "spherical" in value:
+            raise ValueError(
+                "`spherical` is no setting of jobs: their scores and `dclust assign` take rows as "
+                "they are. Leave it out, or use the estimator, `KMeans(spherical=True)`"
+            )
+        return value
 
 
 class MiniBatchPart(Part):

@@ -34,9 +34,10 @@ def warm_up() -> None:
     import numpy as np
 
     from dclust.kernels.extent import column_ranges
+    from dclust.kernels.memory import Memory, show
     from dclust.kernels.nearest import distance_to, nearest_center
     from dclust.kernels.projection import Projection, project
-    from dclust.kernels.pruning import Memory, settle, show
+    from dclust.kernels.pruning import settle
     from dclust.kernels.sums import add_rows, add_values, move_rows
 
     bound = Projection(np.zeros(2, np.float32), np.eye(2, dtype=np.float32), 1, 1.0)
@@ -46,7 +47,7 @@ def warm_up() -> None:
         nearest_center(x, np.zeros((2, 2)))
         distance_to(x, np.zeros((2, 2)), label)
         shown = show(np.zeros((2, 2)), bound, None)
-        settle(x, project(x, bound), shown, Memory.blank(2))
+        settle(x, project(x, bound), shown, Memory.blank(2, 2))
         sums, count = np.zeros((1, 2), np.int64), np.zeros(1, np.int64)
         grid = (np.zeros(2), np.ones(2), 1.0)
         add_rows(x, label, None, 1, grid, sums, count)

@@ -33,23 +33,25 @@ def between(x, i, centers, j):  # type: ignore[no-untyped-def]
     return total
 
 
-@nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
-def lowest(score, i, lanes):  # type: ignore[no-untyped-def]
-    """Index of a smallest score of row i; lanes compile to vector minima, NaN is passed over."""
-    row, wide = np.uintp(i), np.uintp(LANES)
-    for n in range(wide):
-        lanes[n] = np.inf
-    for s in range(np.uintp(score.shape[1]) // wide):
-        for n in range(wide):
-            v = score[row, s * wide + n]
-            lanes[n] = v if v < lanes[n] else lanes[n]
-    least = lanes[0]
-    for n in range(wide):
-        least = lanes[n] if lanes[n] < least else least
-    for j in range(score.shape[1]):
-        if score[row, j] == least:
-            return j
-    return 0
+@nb.njit(nogil=True, cache=True, _nrt=False)
+def lowest(bits, i):  # type: ignore[no-untyped-def]
+    """Index of a smallest score of row i, from the bits of the scores; of any where some are NaN.
+
+    Numbers whose last bits are turned where the sign is set are ordered as integers, whose
+    minima compile to vector code: floats' do not, because NaN has no place among them.
+    """
+    row, size, kind = np.uintp(i), np.uintp(bits.shape[1]), bits.dtype.type
+    sign = kind(8 * bits.itemsize - 1)
+    turn = kind(~(kind(1) << sign))
+    least, at = turn, np.int32(size)
+    for n in range(size):
+        v = kind(bits[row, n] ^ ((bits[row, n] >> sign) & turn))
+        least = v if v < least else least
+    for n in range(size):
+        v = kind(bits[row, n] ^ ((bits[row, n] >> sign) & turn))
+        here = np.int32(n) if v == least else np.int32(size)
+        at = here if here < at else at
+    return np.intp(at) if at < np.int32(size) else np.intp(0)
 
 
 @nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
@@ -128,15 +130,14 @@ def _verify(x, r, score, i, first, limit, centers, banned, label, gap):  # type:
 
 
 @nb.njit(nogil=True, cache=True, fastmath=FAST)
-def _nearest(x, origin, turned, bounds, centers, banned, label, gap):  # type: ignore[no-untyped-def]
+def _nearest(x, origin, turned, bits, bounds, centers, banned, label, gap):  # type: ignore[no-untyped-def]
     """argmin_j |x - c_j|^2 among the centers whose score |c|^2 - 2 x.c may be the least."""
     scale, slack, widest, most = bounds
     m, k = x.shape[0], centers.shape[0]
     tiles, q, step = turned.shape
     kind = turned.dtype.type
-    rows = max(min(SCORES // step, m), 1)
-    score, tile = np.empty((rows, step), turned.dtype), np.empty((rows, q), turned.dtype)
-    square, lanes = np.empty(rows), np.empty(LANES, turned.dtype)
+    rows, score = bits.shape[0], bits.view(turned.dtype)
+    square, tile = np.empty(rows), np.empty((rows, q), turned.dtype)
     unit = np.float64(scale) * np.float64(scale)
     for a in range(0, m, rows):
         n = min(rows, m - a)
@@ -147,7 +148,7 @@ def _nearest(x, origin, turned, bounds, centers, banned, label, gap):  # type: i
             for i in range(n):
                 r = a + i
                 if t == 0:
-                    own = lowest(score, i, lanes)
+                    own = lowest(bits, i)
                     if own == banned[r] or own >= k:
                         own = 1 if banned[r] == 0 else 0
                     label[r], gap[r] = own, between(x, r, centers, own)
@@ -180,6 +181,12 @@ def turned_tiles(points: np.ndarray, step: int = CENTERS) -> np.ndarray:
         turned[t, :q, : len(part)] = -2 * part.T
         turned[t, q, : len(part)] = square[t * step : (t + 1) * step]
     return turned
+
+
+def score_bits(m: int, turned: np.ndarray) -> np.ndarray:
+    """Room for the scores of some of m rows with one tile, as integers of their bits."""
+    rows = max(min(SCORES // turned.shape[2], m), 1)
+    return np.empty((rows, turned.shape[2]), np.int64 if turned.itemsize == 8 else np.int32)
 
 
 def power_near(width: float) -> float:
@@ -225,7 +232,9 @@ def nearest_center(
     # The worst rounding of a product of d + 1 terms, of moved rows, and of what decides.
     slack = 1.01 * float(np.finfo(kind).eps) / 2 * (d + 12) + 2.0**-53 * (d + 3)
     bounds = (scale, slack, widest, float(np.finfo(kind).max) / 8)
-    _nearest(x, origin, turned_tiles(near), bounds, centers, free, label, gap)
+    turned = turned_tiles(near)
+    bits = score_bits(m, turned)
+    _nearest(x, origin, turned, bits, bounds, centers, free, label, gap)
     return label, gap
 
 

@@ -9,6 +9,7 @@ products with all centers, the second for the pairs the first leaves.
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numba as nb
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from dclust.kernels.nearest import FAST
 
 SPAN = 128  # columns summed in one product: fewer roundings in a row than a whole dot product
+NEARLY_ALL = 1 / 6  # rows that leave less than this share of their length out are looked at twice
 TILE = 256  # rows projected at once
 ROUNDING = 2.0**-24  # float32's rounding
 
@@ -49,12 +51,15 @@ class Projection:
         """What rounding can take off a squared distance: times b (|x| + |c|), (|x| + |c|)^2.
 
         b is any bound of the distance. Worst cases, not estimates: V'(x - o) is summed in
-        spans, the residual is computed directly and never from a difference of squares.
+        spans; the residual comes from a difference of squares where it is a good part of the
+        row's length, and is computed directly elsewhere.
         """
         d, p = self.basis.shape
         coordinates = (min(SPAN, d) + -(-d // SPAN) + 3) * ROUNDING * math.sqrt(p) + 2 * self.skew
-        residual = (p + 4) * ROUNDING * (1 + math.sqrt(p)) + (SPAN // 8 + 8) * ROUNDING + self.skew
-        return 2 * (coordinates + residual), 1.1 * (self.first + 12) * ROUNDING
+        direct = (p + 4) * ROUNDING * (1 + math.sqrt(p)) + (SPAN // 8 + 8) * ROUNDING + self.skew
+        # |a^2 - b^2| / (a + b), where both are nearly a, and that is a sixth of the row at least.
+        squares = (2.01 * coordinates + self.skew) / (1.98 * NEARLY_ALL) + 8 * ROUNDING
+        return 2 * (coordinates + max(direct, squares)), 1.1 * (self.first + 12) * ROUNDING
 
     def spans(self) -> tuple[np.ndarray, np.ndarray]:
         """The basis in padded spans of columns, and turned: (s, SPAN, p), (s, p, SPAN)."""
@@ -71,8 +76,7 @@ class Projection:
         return self.first + 2, p - self.first + 1 if p > self.first else 0
 
 
-@dataclass(frozen=True)
-class Projected:
+class Projected(NamedTuple):
     """Rows as a projection shows them."""
 
     points: np.ndarray  # (m, first + 2)  float32: coordinates, residual, 1
@@ -81,15 +85,17 @@ class Projected:
 
 
 @nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
-def _load(x, start, n, origin, scale, tile):  # type: ignore[no-untyped-def]
-    """Rows about the origin, scaled, in spans of columns."""
+def _load(x, start, n, origin, scale, tile, whole):  # type: ignore[no-untyped-def]
+    """Rows about the origin, scaled, in spans of columns; and their squared lengths."""
     spans, span, d = np.uintp(tile.shape[0]), np.uintp(tile.shape[2]), np.uintp(x.shape[1])
     for i in range(np.uintp(n)):
-        r = np.uintp(start) + i
+        r, total = np.uintp(start) + i, 0.0
         for s in range(spans):
             for j in range(min(span, d - s * span)):
                 c = s * span + j
                 tile[s, i, j] = (np.float32(x[r, c]) - origin[c]) * scale
+                total += np.float64(tile[s, i, j]) * np.float64(tile[s, i, j])
+        whole[i] = total
 
 
 @nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
@@ -101,15 +107,32 @@ def _gather(z, part, n):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
-def _rest(tile, s, back, n, left):  # type: ignore[no-untyped-def]
+def _leave(z, whole, n, left, again, few):  # type: ignore[no-untyped-def]
+    """Squares of what rows leave out; how many leave too little, which, and their coordinates."""
+    count = np.uintp(0)
+    for i in range(np.uintp(n)):
+        total = 0.0
+        for j in range(np.uintp(z.shape[1])):
+            total += np.float64(z[i, j]) * np.float64(z[i, j])
+        left[i] = whole[i] - total
+        if not left[i] >= NEARLY_ALL * NEARLY_ALL * whole[i]:
+            again[count], left[i] = i, 0
+            for j in range(np.uintp(z.shape[1])):
+                few[count, j] = z[i, j]
+            count += np.uintp(1)
+    return np.intp(count)
+
+
+@nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
+def _rest(tile, s, back, again, n, left):  # type: ignore[no-untyped-def]
     """Add the squares of what one span leaves out."""
     at = np.uintp(s)
     for i in range(np.uintp(n)):
-        total = np.float32(0)
+        total, r = np.float32(0), np.uintp(again[i])
         for j in range(np.uintp(back.shape[1])):
-            gap = tile[at, i, j] - back[i, j]
+            gap = tile[at, r, j] - back[i, j]
             total += gap * gap
-        left[i] += np.float64(total)
+        left[r] += np.float64(total)
 
 
 @nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
@@ -135,19 +158,22 @@ def _project(x, origin, scale, tall, wide, first, points, deep, square):  # type
     """Coordinates of rows on the axes, and the length of what they leave out."""
     m = x.shape[0]
     spans, span, p = tall.shape
-    tile = np.zeros((spans, TILE, span), np.float32)
+    tile, back = np.zeros((spans, TILE, span), np.float32), np.empty((TILE, span), np.float32)
     z, part = np.empty((TILE, p), np.float32), np.empty((TILE, p), np.float32)
-    back, left = np.empty((TILE, span), np.float32), np.empty(TILE)
+    again, few = np.empty(TILE, np.int64), np.empty((TILE, p), np.float32)
+    whole, left = np.empty(TILE), np.empty(TILE)
     for a in range(0, m, TILE):
         n = min(TILE, m - a)
-        _load(x, a, n, origin, scale, tile)
-        z[:], left[:] = 0, 0
+        _load(x, a, n, origin, scale, tile, whole)
+        z[:] = 0
         for s in range(spans):
             np.dot(tile[s, :n], tall[s], part[:n])
             _gather(z, part, n)
-        for s in range(spans):
-            np.dot(z[:n], wide[s], back[:n])
-            _rest(tile, s, back, n, left)
+        count = _leave(z, whole, n, left, again, few)
+        if count:
+            for s in range(spans):
+                np.dot(few[:count], wide[s], back[:count])
+                _rest(tile, s, back, again, count, left)
         _store(z, left, a, n, first, points, deep, square)
 
 

@@ -1,339 +1,347 @@
 """The nearest center of each row by a bound projection, and by what was known before.
 
-A row remembers its center and how far from it lies what the projection leaves out. While
-centers move, that grows by what their own left-out parts move and no more: the coordinates
-are compared anew. Most rows are settled by the product alone and never read.
+A row remembers its center and a few rivals, each with a bound of its distance that follows the
+moves of that one center, and one bound for all others. What a bound cannot settle is
+looked at again: in the first coordinates, in all of them, in the row itself. So most rows
+are settled by a few additions, and few are ever read.
 """
 
 import math
-from dataclasses import dataclass, replace
 
 import numba as nb
 import numpy as np
 
-from dclust.kernels.nearest import (
-    CENTERS,
-    FAST,
-    LANES,
-    SCORES,
-    between,
-    lowest,
-    turned_tiles,
-    within,
+from dclust.kernels.margins import (
+    CLOSER,
+    FARTHER,
+    FASTEST,
+    HUGE,
+    LONG,
+    SHORT,
+    SLOW,
+    UNIT2,
+    WIDEST,
+    apart,
+    limit_of,
+    narrowed,
+    single_bound,
+    single_square,
+    widened,
 )
-from dclust.kernels.projection import ROUNDING, Projected, Projection, project
+from dclust.kernels.memory import Memory, Shown
+from dclust.kernels.nearest import FAST, between, lowest, score_bits, within
+from dclust.kernels.projection import Projected
 
 SEGMENT, STRIDE = 64, 16  # scores counted at once, and then again where some are not above
-CLOSER, FARTHER = np.float32(1 - 1e-6), np.float32(1 + 1e-6)  # outward rounding of float32 sums
-HUGE, TINY = 1e37, 1e-30  # float32 squares between them are sound
-HEADROOM, MOST = 2.0, 0.05  # passes a row should rest for; share of its distance to spend on it
-LEAP = 0.25  # share of its distance that is tried first: with none so near it rests for long
-# Columns of `Shown.bounds`: the scale squared, the slacks, the widest norm, and how far float32
-# differences are off: by their sums, by the rounding of either end.
-UNIT2, NEAR, FAR, WIDEST, SUMMED, ENDS = range(6)
-# What is known of a row while it is compared: its squared distance at most, what that rests on
-# (0 and 1 the levels, 2 the row in float32, 3 in float64), of other centers at least, within
-# which centers are wanted, how much farther that is, and the score that says so.
-# And the same again for the generous distance that is tried first.
-BEST, RESTS_ON, OTHER, WISH, AHEAD, LIMIT, LARGE, LARGE_LIMIT = range(8)
-STATES = 8
-
-
-@dataclass(frozen=True)
-class Shown:
-    """Centers as a projection shows them, ready for products, and how they moved."""
-
-    centers: np.ndarray  # (k, d) float64
-    single: np.ndarray  # the same in float32
-    first: np.ndarray  # (k, first + 1) float32
-    deep: np.ndarray  # as `Projected.deep`
-    turned: np.ndarray  # tiles of the first level
-    bounds: np.ndarray  # see UNIT2 and the others above
-    moved: np.ndarray  # (k, 4) float32: whole, beyond each level, and the most of all others
-
-
-@dataclass(frozen=True)
-class Memory:
-    """What is remembered of rows between passes, changed in place; all lengths are scaled."""
-
-    label: np.ndarray  # (m,) int32, -1 where nothing is known
-    reach: np.ndarray  # (m, 4) float32: distance to the own center at most, what of it lies
-    # beyond each level at most, distance to any other center at least
-
-    @classmethod
-    def blank(cls, rows: int) -> "Memory":
-        """Nothing is known of any row."""
-        return cls(np.full(rows, -1, np.int32), np.zeros((rows, 4), np.float32))
-
-
-def show(centers: np.ndarray, projection: Projection, before: np.ndarray | None) -> Shown:
-    """Centers as a projection shows them.
-
-    Parameters
-    ----------
-    centers : (k, d) float64
-    projection : the bound projection
-    before : (k, d) float64, optional
-        Where the centers were when rows were settled last.
-
-    """
-    seen = project(centers, projection)
-    first = np.ascontiguousarray(seen.points[:, :-1])
-    widest = math.sqrt(float(seen.square.max()))
-    # float32 differences of rows as they are: the rounding of either end, and of the sum.
-    ends = widest + projection.scale * float(np.linalg.norm(projection.origin.astype(np.float64)))
-    rounding = ((centers.shape[1] + 8) * ROUNDING, 4 * ends * ROUNDING)
-    bounds = np.array([projection.scale**2, *projection.slack, widest, *rounding])
-    moved = np.zeros((len(centers), 4), np.float32)
-    if before is not None:
-        moved[:] = _moves(centers - before, projection)
-    single = centers.astype(np.float32)
-    return Shown(centers, single, first, seen.deep, turned_tiles(first, CENTERS), bounds, moved)
-
-
-def _moves(away: np.ndarray, projection: Projection) -> np.ndarray:
-    """How far centers moved: whole, in what each level leaves out, and the most of all others."""
-    whole = np.sqrt(np.einsum("ij,ij->i", away, away)) * projection.scale
-    seen = project(away, replace(projection, origin=np.zeros(away.shape[1], np.float32)))
-    loose = projection.slack[0] * whole  # the residual is right to its share of the slack
-    one = np.minimum(seen.points[:, -2] + loose, whole)
-    two = np.minimum(seen.deep[:, -1] + loose, whole) if seen.deep.shape[1] else one
-    order = np.argsort(whole)
-    others = np.full(len(whole), whole[order[-1]])
-    others[order[-1]] = whole[order[-2]] if len(whole) > 1 else 0.0
-    return np.stack([whole, one, two, others], 1) * (1 + 1e-6)
+HEADROOM = 2.0  # passes a row should rest for without being compared with the fastest centers
+LEAP, LITTLE = 0.4, 0.02  # share of its distance within which a row looks for rivals: where it
+# may then rest for some passes, and where centers move too fast for that
+LONGEST = 1e18  # longer bounds are not kept: their squares may overflow
+# What is known of a row while it is compared: its squared distance at most and at least, what
+# these rest on (0 and 1 the levels, 2 the row in float32, 3 in float64), how far all centers
+# but the rivals are at least, the score that says so, and the norms of row and widest center.
+BEST, LEAST, RESTS_ON, OTHERS, LIMIT, WIDE = range(6)
+STATES = 6
+RESTS, QUICK, WHOLE = range(3)  # what a row needs: nothing, the fastest centers, all centers
 
 
 @nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
-def apart(a, i, b, j, size):  # type: ignore[no-untyped-def]
-    """Squared distance over the first few coordinates, in float32."""
-    total, row, to = np.float32(0), np.uintp(i), np.uintp(j)
-    for c in range(np.uintp(size)):
-        gap = a[row, c] - b[to, c]
-        total += gap * gap
-    return np.float64(total)
+def _note(r, slot, j, low, state, i, seen, to, known):  # type: ignore[no-untyped-def]
+    """Write down a rival, its squared distance at least, and what lies beyond the first level."""
+    first = apart(seen.points, r, to.first, j, seen.points.shape[1] - 2)
+    left = narrowed(low, state[i, WIDE], to.bounds) - first * LONG
+    known.rival[r, slot] = j
+    known.total[r, slot] = np.float32(min(math.sqrt(low), LONGEST)) * CLOSER
+    known.beyond[r, slot] = np.float32(math.sqrt(left)) * CLOSER if left > 0 else np.float32(0)
 
 
 @nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
-def limit_of(reach, square, bounds):  # type: ignore[no-untyped-def]
-    """What the score of no center within squared distance `reach` exceeds."""
-    wide = math.sqrt(square) + bounds[WIDEST]
-    wider = reach + bounds[NEAR] * wide * math.sqrt(reach) + bounds[FAR] * (wide * wide + reach)
-    return np.float32(wider - square if wider < HUGE else np.inf)
+def _keep(r, j, low, looked, state, i, seen, to, known):  # type: ignore[no-untyped-def]
+    """Remember a rival in place of the farthest one, which joins the others; or let it join."""
+    far = np.float32(min(math.sqrt(low), LONGEST)) * CLOSER
+    slot, row, size = np.uintp(0), np.uintp(r), known.rival.shape[1]
+    for s in range(np.uintp(size)):
+        if known.total[row, s] > known.total[row, slot]:
+            slot = np.uintp(s)
+    if not far < known.total[row, slot]:
+        state[i, OTHERS] = min(state[i, OTHERS], np.float64(far))
+        return
+    state[i, OTHERS] = min(state[i, OTHERS], np.float64(known.total[row, slot]))
+    if looked:
+        _note(r, np.intp(slot), j, low, state, i, seen, to, known)
+    else:
+        known.rival[row, slot], known.total[row, slot], known.beyond[row, slot] = j, far, 0
 
 
 @nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
-def single_bound(x, r, single, j, bounds, sign):  # type: ignore[no-untyped-def]
-    """Bound of a scaled squared distance from float32 differences: from above (+1), below (-1)."""
-    total, row, to = np.float32(0), np.uintp(r), np.uintp(j)
-    for c in range(np.uintp(x.shape[1])):
-        gap = np.float32(x[row, c]) - single[to, c]
-        total += gap * gap
-    if not total < HUGE or total < TINY:  # the squares may have vanished or overflowed
-        return np.inf if sign > 0 else 0.0
-    length = math.sqrt(np.float64(total) * bounds[UNIT2])
-    length = length + sign * (length * bounds[SUMMED] + bounds[ENDS])
-    return max(length, 0.0) ** 2
-
-
-@nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
-def _follow(r, own, reach, moved, points, first):  # type: ignore[no-untyped-def]
-    """Let bounds follow the centers' moves; whether no other center can be nearer."""
-    reach[r, 0] = (reach[r, 0] + moved[own, 0]) * FARTHER
-    reach[r, 1] = (reach[r, 1] + moved[own, 1]) * FARTHER
-    reach[r, 2] = (reach[r, 2] + moved[own, 2]) * FARTHER
-    reach[r, 3] = (reach[r, 3] - moved[own, 3]) * CLOSER
-    if reach[r, 0] < reach[r, 3]:
-        return True
-    left = np.float64(reach[r, 1])
-    near = apart(points, r, first, own, points.shape[1] - 2) * (1 + 1e-5) + left * left
-    reach[r, 0] = min(reach[r, 0], np.float32(math.sqrt(near)) * FARTHER)
-    return reach[r, 0] < reach[r, 3]
-
-
-@nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
-def _enter(r, i, score, state, x, squares, single, centers, bounds, moved, label, reach, lanes):  # type: ignore[no-untyped-def]
-    """What a row begins a comparison with."""
-    if label[r] < 0:
-        label[r] = min(lowest(score, i, lanes), centers.shape[0] - 1)
-        reach[r, 0] = np.inf
-    own = label[r]
-    reached = np.float64(reach[r, 0])
-    best, rests_on = reached * reached, 0
-    if not best < HUGE:
-        best, rests_on = single_bound(x, r, single, own, bounds, 1), 2
-    if not best < HUGE:
-        best, rests_on = between(x, r, centers, own) * bounds[UNIT2], 3
-    far = math.sqrt(best)
-    ahead = HEADROOM * np.float64(moved[own, 0] + moved[own, 3])
-    ahead = ahead if ahead < MOST * far else np.float64(0)
-    state[i, BEST], state[i, RESTS_ON], state[i, AHEAD] = best, rests_on, ahead
-    state[i, WISH] = (far + ahead) ** 2
-    state[i, LIMIT] = limit_of(state[i, WISH], squares[r], bounds)
-    state[i, LARGE] = state[i, OTHER] = ((1 + LEAP) * far + ahead) ** 2
-    state[i, LARGE_LIMIT] = limit_of(state[i, LARGE], squares[r], bounds)
-
-
-@nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
-def _second(r, i, j, bound, state, points, deep, first, deeper, label, reach):  # type: ignore[no-untyped-def]
-    """The bound of one pair by both levels; the row's own by them too, if it rests on one."""
-    p, p2, own = points.shape[1] - 2, deep.shape[1] - 1, label[r]
-    gap = np.float64(points[r, p]) - np.float64(first[j, p])
-    bound -= gap * gap
-    gap = np.float64(deep[r, p2]) - np.float64(deeper[j, p2])
-    bound += apart(deep, r, deeper, j, p2) * (1 - 1e-5) + gap * gap
-    if state[i, RESTS_ON] == 0:
-        left = np.float64(reach[r, 2])
-        near = apart(points, r, first, own, p) + apart(deep, r, deeper, own, p2)
-        state[i, BEST] = min(state[i, BEST], near * (1 + 1e-5) + left * left)
-        state[i, RESTS_ON] = 1
-    return bound
-
-
-@nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
-def _compare(r, i, j, bound, state, x, single, centers, bounds, label):  # type: ignore[no-untyped-def]
-    """Read a row for one center whose bound does not rule it out; returns a better bound."""
-    own, unit = label[r], bounds[UNIT2]
+def _read(r, i, j, low, state, x, to, known):  # type: ignore[no-untyped-def]
+    """Read a row for a center that bounds do not rule out; how far the one it loses is at least."""
+    own, bounds = known.label[r], to.bounds
     if state[i, RESTS_ON] < 2:
-        state[i, BEST] = min(state[i, BEST], single_bound(x, r, single, own, bounds, 1))
+        square = single_square(x, r, to.single, own)
+        state[i, BEST] = min(state[i, BEST], single_bound(square, bounds, 1))
+        state[i, LEAST], state[i, RESTS_ON] = single_bound(square, bounds, -1), 2
+        if low > state[i, BEST]:
+            return low
+    square = single_square(x, r, to.single, j)
+    near, most = single_bound(square, bounds, -1), single_bound(square, bounds, 1)
+    if near > state[i, BEST]:
+        return max(low, near)
+    if not most < state[i, LEAST]:  # too near to call in float32
+        if state[i, RESTS_ON] == 2:
+            state[i, BEST] = between(x, r, to.centers, own) * bounds[UNIT2]
+            state[i, LEAST], state[i, RESTS_ON] = state[i, BEST], 3
+        most = near = between(x, r, to.centers, j) * bounds[UNIT2]
+        if near > state[i, BEST] or (near == state[i, BEST] and j > own):
+            return near
+    else:
         state[i, RESTS_ON] = 2
-        if bound > state[i, BEST]:
-            return bound
-    low = single_bound(x, r, single, j, bounds, -1)
+    low, known.label[r] = state[i, LEAST], j
+    state[i, BEST], state[i, LEAST] = most, near
+    return low
+
+
+@nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
+def _decide(r, i, j, low, state, x, seen, to, known):  # type: ignore[no-untyped-def]
+    """The nearer of the own center and another; how far the other one is at least."""
+    p, p2, own = seen.points.shape[1] - 2, seen.deep.shape[1] - 1, known.label[r]
+    if p2 > 0:
+        gap = np.float64(seen.deep[r, p2]) - np.float64(to.deep[j, p2])
+        square = apart(seen.points, r, to.first, j, p) + apart(seen.deep, r, to.deep, j, p2)
+        low = max(low, narrowed(square * SHORT + gap * gap, state[i, WIDE], to.bounds))
+        if state[i, RESTS_ON] == 0:
+            left = np.float64(known.reach[r, 2])
+            left = apart(seen.deep, r, to.deep, own, p2) * LONG + left * left
+            near = apart(seen.points, r, to.first, own, p) * LONG + left
+            state[i, BEST] = min(state[i, BEST], widened(near, state[i, WIDE], to.bounds))
+            state[i, RESTS_ON] = 1
+            length = math.sqrt(widened(left, state[i, WIDE], to.bounds))
+            known.reach[r, 1] = min(known.reach[r, 1], np.float32(length) * FARTHER)
     if low > state[i, BEST]:
         return low
-    if state[i, RESTS_ON] == 2:
-        state[i, BEST], state[i, RESTS_ON] = between(x, r, centers, own) * unit, 3
-    d = between(x, r, centers, j) * unit
-    if d < state[i, BEST] or (d == state[i, BEST] and j < own):
-        label[r] = j
-        low, state[i, BEST] = state[i, BEST], d
-        return low
-    return d
+    return _read(r, i, j, low, state, x, to, known)
 
 
 @nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
-def _scan(  # type: ignore[no-untyped-def]
-    r, i, begin, end, start, score, state, x, points, deep, squares, first, deeper, single,
-    centers, bounds, label, reach,
-):  # fmt: skip
-    """Compare a row with some centers of a tile, the first of which has number `start`."""
-    last = min(end, centers.shape[0] - start)
-    for c in range(begin, last, STRIDE):
-        stop = min(c + STRIDE, last)
-        if within(score, i, c, stop, state[i, LIMIT]) == 0:
-            continue
-        for j in range(c, stop):
-            if score[i, j] > state[i, LIMIT] or start + j == label[r]:
-                continue
-            bound = -1.0
-            if state[i, LIMIT] < np.inf:
-                # What rounding may have added to the score is in the limit: take it off.
-                bound = score[i, j] + state[i, WISH] - state[i, LIMIT]
-                if deep.shape[1]:
-                    bound = _second(
-                        r, i, start + j, bound, state, points, deep, first, deeper, label, reach
-                    )
-            if not bound > state[i, BEST]:
-                bound = _compare(r, i, start + j, bound, state, x, single, centers, bounds, label)
-            state[i, OTHER] = min(state[i, OTHER], bound)
-            wish = (math.sqrt(state[i, BEST]) + state[i, AHEAD]) ** 2
-            if wish < state[i, WISH]:
-                state[i, WISH], state[i, OTHER] = wish, min(state[i, OTHER], wish)
-                state[i, LIMIT] = limit_of(wish, squares[r], bounds)
-
-
-@nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
-def _leave(r, i, state, points, deep, squares, first, deeper, bounds, label, reach):  # type: ignore[no-untyped-def]
-    """What is remembered of a row; whether it was read."""
-    own, best = label[r], state[i, BEST]
+def _leave(r, i, state, seen, to, known):  # type: ignore[no-untyped-def]
+    """Remember how far a row is from its center, and from all but its rivals."""
+    own, best, reach = known.label[r], state[i, BEST], known.reach
     reach[r, 0] = np.float32(math.sqrt(best)) * FARTHER
-    reach[r, 3] = np.float32(math.sqrt(state[i, OTHER])) * CLOSER
+    reach[r, 3] = np.float32(min(state[i, OTHERS], LONGEST)) * CLOSER
     if state[i, RESTS_ON] < 2:
-        return False
+        return
     # How far from its center the row is beyond each level, rounding on top.
-    left = np.float64(limit_of(best, squares[r], bounds)) + squares[r]
-    left -= apart(points, r, first, own, points.shape[1] - 2) * (1 - 1e-5)
+    left = widened(best, state[i, WIDE], to.bounds)
+    left -= apart(seen.points, r, to.first, own, seen.points.shape[1] - 2) * SHORT
     reach[r, 1] = np.float32(math.sqrt(max(left, 0.0))) * FARTHER
-    if deep.shape[1]:
-        left -= apart(deep, r, deeper, own, deep.shape[1] - 1) * (1 - 1e-5)
+    if seen.deep.shape[1]:
+        left -= apart(seen.deep, r, to.deep, own, seen.deep.shape[1] - 1) * SHORT
     reach[r, 2] = np.float32(math.sqrt(max(left, 0.0))) * FARTHER
-    return True
 
 
 @nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
-def _judge(  # type: ignore[no-untyped-def]
-    start, picks, n, score, state, lanes, x, points, deep, squares, first, deeper, single, centers,
-    bounds, moved, label, reach,
-):  # fmt: skip
+def _forget(r, k, known):  # type: ignore[no-untyped-def]
+    """Nothing is remembered of a row but its center."""
+    known.reach[r, 0] = np.inf
+    for s in range(np.uintp(known.rival.shape[1])):
+        known.rival[r, s], known.total[r, s], known.beyond[r, s] = k, np.inf, 0
+
+
+@nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
+def _follow(r, known, moved):  # type: ignore[no-untyped-def]
+    """Let bounds follow the moves of their centers; how far the nearest rival is at least."""
+    row, own, least = np.uintp(r), np.uintp(known.label[r]), np.float32(np.inf)
+    for level in range(np.uintp(3)):
+        known.reach[row, level] = (known.reach[row, level] + moved[level, own]) * FARTHER
+    for s in range(np.uintp(known.rival.shape[1])):
+        j = np.uintp(known.rival[row, s])
+        total = (known.total[row, s] - moved[0, j]) * CLOSER
+        left = (known.beyond[row, s] - moved[1, j]) * CLOSER
+        known.total[row, s] = total
+        known.beyond[row, s] = left if left > 0 else np.float32(0)
+        least = total if total < least else least
+    return least
+
+
+@nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
+def _compare_rivals(r, i, state, x, seen, to, known):  # type: ignore[no-untyped-def]
+    """Compare a row with the rivals whose bounds do not settle them."""
+    p = seen.points.shape[1] - 2
+    for s in range(known.rival.shape[1]):
+        total = np.float64(known.total[r, s])
+        if total > 0 and total * total > state[i, BEST]:
+            continue
+        own, j = known.label[r], known.rival[r, s]
+        left, gap = np.float64(known.beyond[r, s]), seen.points[r, p] - to.first[j, p]
+        left = max(left * left, np.float64(gap) * np.float64(gap))
+        square = apart(seen.points, r, to.first, j, p) * SHORT + left
+        low = narrowed(square, state[i, WIDE], to.bounds)
+        if low > state[i, BEST]:
+            known.total[r, s] = np.float32(math.sqrt(low)) * CLOSER
+            continue
+        low = _decide(r, i, j, low, state, x, seen, to, known)
+        _note(r, s, own if known.label[r] == j else j, low, state, i, seen, to, known)
+
+
+@nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
+def _needs(r, i, state, x, seen, to, known):  # type: ignore[no-untyped-def]
+    """What a row has to be compared with, once its bounds have followed the centers."""
+    if known.label[r] < 0:
+        return WHOLE
+    least, reach = _follow(r, known, to.moved), known.reach
+    if not reach[r, 0] < LONGEST:
+        _forget(r, to.centers.shape[0], known)
+        return WHOLE
+    far, near, fastest = np.float64(reach[r, 3]), np.float64(reach[r, 0]), to.bounds[FASTEST]
+    calm = HEADROOM * fastest if to.fast.size else 0.0
+    if near < least and near + calm < far - fastest:
+        reach[r, 3] = np.float32(far - fastest) * CLOSER
+        return RESTS
+    wide = math.sqrt(seen.square[r]) + to.bounds[WIDEST]
+    left = np.float64(reach[r, 1])
+    first = apart(seen.points, r, to.first, known.label[r], seen.points.shape[1] - 2)
+    best = widened(first * LONG + left * left, wide, to.bounds)
+    state[i, BEST], state[i, RESTS_ON] = min(near * near, best), 0
+    state[i, LEAST], state[i, WIDE] = 0, wide
+    _compare_rivals(r, i, state, x, seen, to, known)
+    near = np.float64(math.sqrt(state[i, BEST]))
+    if near + calm < far - fastest:
+        state[i, OTHERS] = far - fastest
+        _leave(r, i, state, seen, to, known)
+        return RESTS
+    state[i, OTHERS] = far - to.bounds[SLOW]
+    return QUICK if near < state[i, OTHERS] else WHOLE
+
+
+@nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
+def _enter(r, i, bits, state, x, seen, to, known):  # type: ignore[no-untyped-def]
+    """What a row begins a comparison with all centers with."""
+    k, bounds, near = to.centers.shape[0], to.bounds, np.float64(known.reach[r, 0])
+    if known.label[r] < 0:
+        known.label[r], near = min(lowest(bits, i), k - 1), np.float64(np.inf)
+    if not near < LONGEST:
+        own = known.label[r]
+        square = single_square(x, r, to.single, own)
+        state[i, BEST], state[i, LEAST] = single_bound(square, bounds, 1), 0
+        state[i, RESTS_ON], state[i, WIDE] = 2, math.sqrt(seen.square[r]) + bounds[WIDEST]
+        if state[i, BEST] < HUGE:
+            state[i, LEAST] = single_bound(square, bounds, -1)
+        else:
+            state[i, BEST] = between(x, r, to.centers, own) * bounds[UNIT2]
+            state[i, LEAST], state[i, RESTS_ON] = state[i, BEST], 3
+    far = np.float64(math.sqrt(state[i, BEST]))
+    far *= 1 + (LEAP if bounds[SLOW] < 2 * LEAP * far else LITTLE)
+    state[i, OTHERS] = LONGEST if k <= known.rival.shape[1] + 1 else far
+
+
+@nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
+def _begin(picks, n, bits, state, x, seen, to, known):  # type: ignore[no-untyped-def]
+    """What the rows picked begin with, scores of the first tile at hand."""
+    for i in range(n):
+        _enter(picks[i], i, bits, state, x, seen, to, known)
+
+
+@nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
+def _scan(r, i, begin, end, start, score, ids, state, x, seen, to, known):  # type: ignore[no-untyped-def]
+    """Compare a row with the centers of a tile that may be nearer than the others are known to be.
+
+    Column n of the tile stands for center ids[start + n].
+    """
+    row, at = np.uintp(r), np.uintp(i)
+    for c in range(begin, end, STRIDE):
+        stop = min(c + STRIDE, end)
+        limit = np.float32(state[i, LIMIT])
+        if within(score, i, c, stop, limit) == 0:
+            continue
+        for n in range(np.uintp(c), np.uintp(stop)):
+            if score[at, n] > limit:
+                continue
+            own, j = known.label[row], ids[np.uintp(start) + n]
+            new = j != own
+            for s in range(np.uintp(known.rival.shape[1])):
+                new = new and known.rival[row, s] != j
+            if not new:
+                continue
+            low = narrowed(np.float64(score[at, n]) + seen.square[row], state[at, WIDE], to.bounds)
+            looked = not (low > state[at, BEST] and limit < np.inf)
+            if looked:
+                low = _decide(r, i, j, low, state, x, seen, to, known)
+                j = own if known.label[r] == j else j
+            _keep(r, j, low, looked, state, i, seen, to, known)
+            far = state[i, OTHERS]
+            state[i, LIMIT] = limit_of(far * far, seen.square[r], to.bounds)
+            limit = np.float32(state[i, LIMIT])
+
+
+@nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
+def _judge(picks, n, start, score, ids, state, x, seen, to, known):  # type: ignore[no-untyped-def]
     """Compare the rows picked with the centers of one tile, as far as scores leave them."""
-    step = score.shape[1]
+    size = min(score.shape[1], ids.size - start)
     for i in range(n):
         r = picks[i]
-        if start == 0:
-            _enter(
-                r, i, score, state, x, squares, single, centers, bounds, moved, label, reach, lanes
-            )
-        for s in range(0, step, SEGMENT):
-            end, own = min(s + SEGMENT, step), label[r] - start
-            alone = s <= own < end and not score[i, own] > state[i, LIMIT]
-            if within(score, i, s, end, state[i, LARGE_LIMIT]) <= alone:
-                continue
-            state[i, OTHER] = min(state[i, OTHER], state[i, WISH])
-            if within(score, i, s, end, state[i, LIMIT]) > alone:
-                _scan(
-                    r, i, s, end, start, score, state, x, points, deep, squares, first, deeper,
-                    single, centers, bounds, label, reach,
-                )  # fmt: skip
+        far = state[i, OTHERS]
+        state[i, LIMIT] = limit_of(far * far, seen.square[r], to.bounds)
+        for s in range(0, size, SEGMENT):
+            end = min(s + SEGMENT, size)
+            if within(score, i, s, end, state[i, LIMIT]):
+                _scan(r, i, s, end, start, score, ids, state, x, seen, to, known)
 
 
 @nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
-def _finish(picks, n, state, points, deep, squares, first, deeper, bounds, label, reach):  # type: ignore[no-untyped-def]
-    """Remember what was found of the rows picked; how many of them had to be read."""
-    read = 0
-    for i in range(n):
-        read += _leave(
-            picks[i], i, state, points, deep, squares, first, deeper, bounds, label, reach
-        )
-    return read
-
-
-@nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
-def _pick(r, picks, near, points, first, moved, label, reach):  # type: ignore[no-untyped-def]
-    """Pick the next rows from r on that may have another center; how many, and where to go on."""
-    n, q = 0, np.uintp(points.shape[1])
-    while n < picks.size and r < label.size:
-        if label[r] < 0 or not _follow(r, label[r], reach, moved, points, first):
-            picks[n] = r
-            for j in range(q):
-                near[np.uintp(n), j] = points[np.uintp(r), j]
-            n += 1
+def _pick(r, near, late, picks, later, state, brief, x, seen, to, known):  # type: ignore[no-untyped-def]
+    """The next rows from r on that need a product, and their coordinates; and where to go on."""
+    whole = quick = np.int64(0)
+    q, most = np.uintp(seen.points.shape[1]), state.shape[0]
+    while whole < most and quick < most and r < x.shape[0]:
+        needs = _needs(r, whole, state, x, seen, to, known)
+        if needs == WHOLE:
+            picks[whole] = r
+            for c in range(q):
+                near[np.uintp(whole), c] = seen.points[np.uintp(r), c]
+            whole += 1
+        elif needs == QUICK:
+            later[quick] = r
+            for c in range(q):
+                late[np.uintp(quick), c] = seen.points[np.uintp(r), c]
+            for c in range(STATES):
+                brief[quick, c] = state[whole, c]
+            quick += 1
         r += 1
-    return n, r
+    return whole, quick, r
+
+
+@nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
+def _finish(picks, n, state, seen, to, known):  # type: ignore[no-untyped-def]
+    """Remember what was found of the rows picked."""
+    for i in range(n):
+        _leave(picks[i], i, state, seen, to, known)
 
 
 @nb.njit(nogil=True, cache=True, fastmath=FAST)
-def _settle(  # type: ignore[no-untyped-def]
-    x, points, deep, squares, turned, first, deeper, single, centers, bounds, moved, label, reach
-):
+def _settle(x, bits, seen, to, known):  # type: ignore[no-untyped-def]
     """Move each row to its nearest center; see `settle`."""
-    m, q, step = x.shape[0], points.shape[1], turned.shape[2]
-    most = max(min(SCORES // step, m), 1)
-    near, picks = np.empty((most, q), np.float32), np.empty(most, np.int64)
-    score, state = np.empty((most, step), np.float32), np.empty((most, STATES))
-    lanes = np.empty(LANES, np.float32)
-    r = read = looked = 0
+    m, q, step = x.shape[0], seen.points.shape[1], to.turned.shape[2]
+    most, score = bits.shape[0], bits.view(np.float32)
+    near, late = np.empty((most, q), np.float32), np.empty((most, q), np.float32)
+    picks, later = np.empty(most, np.int64), np.empty(most, np.int64)
+    state, brief = np.empty((most, STATES)), np.empty((most, STATES))
+    few = np.empty((most, to.quick.shape[1]), np.float32)
+    r = compared = touched = np.int64(0)  # no literal: those would be compiled for anew
     while r < m:
-        n, r = _pick(r, picks, near, points, first, moved, label, reach)
-        for t in range(turned.shape[0]):
-            np.dot(near[:n], turned[t], score[:n])
-            _judge(
-                t * step, picks, n, score, state, lanes, x, points, deep, squares, first, deeper,
-                single, centers, bounds, moved, label, reach,
-            )  # fmt: skip
-        read += _finish(picks, n, state, points, deep, squares, first, deeper, bounds, label, reach)
-        looked += n
-    return looked, read
+        n, n2, r = _pick(r, near, late, picks, later, state, brief, x, seen, to, known)
+        for t in range(to.turned.shape[0]):
+            np.dot(near[:n], to.turned[t], score[:n])
+            if t == 0:
+                _begin(picks, n, bits, state, x, seen, to, known)
+            _judge(picks, n, t * step, score, to.all, state, x, seen, to, known)
+        _finish(picks, n, state, seen, to, known)
+        if n2:
+            np.dot(late[:n2], to.quick, few[:n2])
+            _judge(later, n2, np.int64(0), few, to.fast, brief, x, seen, to, known)
+            _finish(later, n2, brief, seen, to, known)
+        compared += n
+        touched += n2
+    return compared, touched
 
 
 def settle(x: np.ndarray, seen: Projected, shown: Shown, known: Memory) -> tuple[int, int]:
@@ -348,23 +356,9 @@ def settle(x: np.ndarray, seen: Projected, shown: Shown, known: Memory) -> tuple
 
     Returns
     -------
-    compared, read : int
-        How many rows were compared with all centers, how many had to be read.
+    whole, quick : int
+        How many rows were compared with all centers, how many with the fastest only.
 
     """
-    found: tuple[int, int] = _settle(
-        x,
-        seen.points,
-        seen.deep,
-        seen.square,
-        shown.turned,
-        shown.first,
-        shown.deep,
-        shown.single,
-        shown.centers,
-        shown.bounds,
-        shown.moved,
-        known.label,
-        known.reach,
-    )
+    found: tuple[int, int] = _settle(x, score_bits(len(x), shown.turned), seen, shown, known)
     return found

@@ -3,8 +3,8 @@
 import numba as nb
 import numpy as np
 
+from dclust.kernels.margins import UNIT2, apart, limit_of, single_bound, single_square
 from dclust.kernels.nearest import FAST, between, within
-from dclust.kernels.pruning import UNIT2, apart, limit_of, single_bound
 
 TILE = 1024  # rows compared with the candidates at once
 
@@ -30,7 +30,8 @@ def _tile(  # type: ignore[no-untyped-def]
                 gap = np.float64(deep[r, p2]) - np.float64(deeper[j, p2])
                 if bound + apart(deep, r, deeper, j, p2) * (1 - 1e-5) + gap * gap > limit[r]:
                     continue
-            if single_bound(x, r, single, j, bounds, -1) > closest[r] * unit:
+            near = single_bound(single_square(x, r, single, j), bounds, -1)
+            if near > closest[r] * unit:
                 continue
             d = between(x, r, chosen, j)
             if d < closest[r]:

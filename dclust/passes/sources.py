@@ -4,15 +4,17 @@ A source is a list of chunks and what is known of them before looking.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import numpy as np
 
-from dclust.collection.layout import Layout
-from dclust.collection.reading import Collection, opened
 from dclust.errors import DataError
 from dclust.passes.blocks import Block, as_rows
+
+if TYPE_CHECKING:  # importing Zarr takes a while that arrays need not wait
+    from dclust.collection.layout import Layout
+    from dclust.collection.reading import Collection
 
 CHUNK_BYTES = 16 * 2**20
 
@@ -192,6 +194,8 @@ class ColumnChunk:
 
     def read(self) -> Block:
         """Its valid rows, in memory."""
+        from dclust.collection.reading import opened
+
         found = opened(self.path, self.digest)
         there = found.valid(self.start, self.stop)
         x = found.read(self.column, self.start, self.stop)
@@ -208,13 +212,15 @@ class ColumnChunk:
 
     def read_rows(self, rows: np.ndarray) -> Block:
         """A few of its rows, reading only the compressed chunks that hold them."""
+        from dclust.collection.reading import opened
+
         found = opened(self.path, self.digest)
         rows = rows[found.take("valid", rows)]
         x = found.take(self.column, rows)
         return Block(x.reshape(len(x), int(np.prod(x.shape[1:]))), rows)
 
 
-def grouped_rows(layout: Layout, row_bytes: int) -> int:
+def grouped_rows(layout: "Layout", row_bytes: int) -> int:
     """Rows of a chunk of a column: some whole row groups, of 16 MiB or so.
 
     At least four chunks where there are four groups: cores share work chunk by chunk.
@@ -224,7 +230,7 @@ def grouped_rows(layout: Layout, row_bytes: int) -> int:
 
 
 def column_source(
-    collection: Collection,
+    collection: "Collection",
     column: str,
     labels: tuple[str, str, str] | None = None,
     chunk_rows: int | None = None,

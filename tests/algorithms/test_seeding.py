@@ -2,12 +2,18 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import chi2
 from sklearn.cluster import KMeans as Reference
+from sklearn.cluster import kmeans_plusplus
 from sklearn.datasets import make_blobs
 
 from dclust import KMeans
 from dclust.algorithms.plusplus import plus_plus
+from dclust.algorithms.rejection import many_seeds
 from dclust.algorithms.seeding import (
+    SPARE,
     Candidates,
     ScalableSeeding,
     parallel_seeds,
@@ -15,6 +21,8 @@ from dclust.algorithms.seeding import (
     survey_rows,
 )
 from dclust.errors import DataError
+from dclust.kernels.nearest import nearest_center
+from dclust.passes.blocks import Block
 from dclust.passes.loop import fit
 from dclust.passes.serial import Serial
 from dclust.passes.sources import array_source
@@ -143,3 +151,83 @@ def test_numbers_too_large_to_square_are_refused():
     """Where squared distances overflow float64 there is no answer, and that is said."""
     with pytest.raises(DataError, match="too large to square"):
         survey_rows(array_source(np.array([[1e200], [-1e200]])), Serial(), 2, 0)
+
+
+@given(seed=st.integers(0, 10**6), few=st.integers(1, 40), more=st.integers(0, 40))
+@settings(max_examples=30, deadline=None)
+def test_new_candidates_alone_are_compared(seed, few, more):
+    """From what a block remembers, whatever it is, the same bits as from all candidates."""
+    rng = np.random.default_rng(seed)
+    x = rng.integers(0, 3, (60, 3)).astype(rng.choice([np.uint8, np.float32, np.float64]))
+    at = x[rng.integers(0, 60, few + more)] + 0.5 * rng.integers(0, 2)  # equals, many of them
+    block = Block(x, np.arange(60), rng.random(60))
+    algorithm = ScalableSeeding(x[:1], 3, seed, 100.0)
+    fresh = bits(algorithm.summarize(block, Candidates(at)))
+    for others in (at[:few], at, at[::-1].copy(), at + 1, np.concatenate([at, at])):
+        algorithm.summarize(block, Candidates(others))
+        assert bits(algorithm.summarize(block, Candidates(at))) == fresh
+        assert np.array_equal(block.scratch.label, nearest_center(x, at)[0])
+        assert block.scratch.label.nbytes + block.scratch.gap.nbytes == SPARE * len(x)
+
+
+def test_a_round_looks_at_the_new_candidates_only():
+    """A block believes what it remembers of the first candidates: here, that all are far."""
+    x = blobs(500, 5, 10)
+    block, algorithm = Block(x, np.arange(500)), ScalableSeeding(x[:1], 5, 1)
+    algorithm.summarize(block, Candidates(x[:30]))
+    block.scratch = block.scratch._replace(gap=np.full(500, np.inf))
+    algorithm.summarize(block, Candidates(x[:60]))
+    assert block.scratch.label.min() >= 30
+
+
+def test_draws_by_rejection_have_the_distribution_of_k_means_plus_plus():
+    """Three of six rows of many weights: every ordered choice as often as the rule says."""
+    x = np.array([[0.0], [1], [1.5], [4], [4.5], [9]])
+    weight = np.array([1, 2, 0, 3, 1, 0.5])
+    square = (x - x.T) ** 2
+    expected = np.zeros((6, 6, 6))
+    for a in range(6):
+        one = weight * square[a]
+        for b in np.flatnonzero(weight * one):
+            two = weight * np.minimum(square[a], square[b])
+            expected[a, b] = weight[a] / weight.sum() * one[b] / one.sum() * two / two.sum()
+    draws, counts, random = 1500, np.zeros((6, 6, 6)), np.random.RandomState(5)
+    for _ in range(draws):
+        rows = np.searchsorted(x[:, 0], many_seeds(x, weight, 3, random)[:, 0])
+        counts[tuple(rows)] += 1
+    assert counts[expected == 0].sum() == 0
+    often = expected * draws >= 5
+    wanted = np.append(expected[often], expected[~often].sum()) * draws
+    seen = np.append(counts[often], counts[~often].sum())
+    assert ((seen - wanted) ** 2 / wanted).sum() < chi2.ppf(0.999, len(wanted) - 1)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float32, np.float64])
+def test_many_seeds_are_distinct_rows_and_spread_as_k_means_plus_plus(kind):
+    """Of 6,000 rows 1,500 are chosen, none twice; they cost what scikit-learn's draws cost."""
+    x = (blobs(6000, 8, 300) * 6 + 128).clip(0, 255).astype(kind)
+    x = np.unique(x, axis=0)
+    seeds = many_seeds(x, np.ones(len(x)), 1500, np.random.RandomState(0))
+    assert len(np.unique(seeds, axis=0)) == 1500
+    assert np.isin(seeds, x).all()
+    ours = nearest_center(x, seeds)[1].sum()
+    theirs, _ = kmeans_plusplus(x.astype(float), 1500, random_state=0, n_local_trials=1)
+    assert 0.95 < ours / nearest_center(x, theirs)[1].sum() < 1.05
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-160, 1e150])
+def test_many_seeds_of_few_distinct_rows(scale):
+    """Where rows repeat, distances are denormal or weights huge, there still are k seeds."""
+    x = np.repeat(np.eye(3), 20, axis=0) * scale
+    seeds = many_seeds(x, np.full(60, 1e20), 8, np.random.RandomState(0))
+    assert seeds.shape == (8, 3)
+    assert len(np.unique(seeds, axis=0)) == 3
+
+
+def test_beyond_so_many_centers_a_step_has_one_candidate(monkeypatch):
+    """Greedy draws up to the limit, draws by rejection above it."""
+    monkeypatch.setattr("dclust.algorithms.plusplus.GREEDY", 20)
+    x, weight = blobs(400, 4, 10), np.ones(400)
+    for k, same in [(20, False), (21, True)]:
+        ours, other = (f(x, weight, k, np.random.RandomState(2)) for f in (plus_plus, many_seeds))
+        assert np.array_equal(ours, other) == same

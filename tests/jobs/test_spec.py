@@ -46,6 +46,11 @@ def test_all_faults_are_told_at_once_with_their_places():
         ({"name": "../evil"}, "name"),
         ({"reduce": {"pca": {"n_components": 1.5}}}, "n_components"),
         ({"memory": "lots"}, "memory"),
+        ({"cluster": [{"kmeans": {"n_clusters": 2, "inertia_tol": -1}}]}, "inertia_tol"),
+        (
+            {"cluster": [{"kmeans": {"n_clusters": 2, "spherical": True}}]},
+            r"no setting of jobs.*KMeans\(spherical=True\)",
+        ),
         ({"evaluate": {"silhouette_sample": float("nan")}}, "silhouette_sample"),
     ],
 )

@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dclust.algorithms.bounding import learn_projection, most_axes
+from dclust.kernels.memory import Memory, show
 from dclust.kernels.nearest import distance_to, nearest_center, power_near
 from dclust.kernels.projection import Projection, project
-from dclust.kernels.pruning import Memory, settle, show
+from dclust.kernels.pruning import settle
 
 quick = settings(max_examples=25, deadline=None)
 KINDS = (np.uint8, np.float32, np.float64)
@@ -84,18 +85,18 @@ def test_settling_is_the_plain_answer(kind, d, k, seed, ties):
         x = (rng.normal(size=(m, d)) * rng.choice([1.0, 30.0]) + 100).astype(kind)
     axes = int(rng.integers(1, d))
     projection = projection_of(x, int(rng.integers(1, axes + 1)), axes, seed)
-    seen, memory, before = project(x, projection), Memory.blank(m), None
+    seen, memory, before = project(x, projection), Memory.blank(m, k), None
     centers = x[rng.integers(0, m, k)].astype(np.float64)
     for step in (0.0, 10.0, 1.0, 0.1, 0.01, 0.0, 1e-6):
         centers = centers + rng.normal(size=centers.shape) * step * (0 if ties else 1)
         if step == 1.0:
             centers[: k // 2] = np.roll(centers[: k // 2], 1, 0)
-        compared, read = settle(x, seen, show(centers, projection, before), memory)
+        whole, few = settle(x, seen, show(centers, projection, before), memory)
         label, gap = nearest_center(x, centers)
         assert np.array_equal(memory.label, label)
         reach = np.sqrt(gap) * projection.scale
         assert (memory.reach[:, 0] >= reach * (1 - 1e-6)).all()
-        assert 0 <= read <= compared <= m
+        assert 0 <= whole + few <= m
         before = centers
 
 
@@ -105,8 +106,8 @@ def test_rows_that_cannot_change_are_not_compared():
     middle = rng.normal(size=(8, 40)) * 100
     x = (middle[rng.integers(0, 8, 2000)] + rng.normal(size=(2000, 40))).astype(np.float32)
     projection = projection_of(x, 6, 10)
-    seen, memory = project(x, projection), Memory.blank(len(x))
-    assert settle(x, seen, show(middle, projection, None), memory) == (2000, 2000)
+    seen, memory = project(x, projection), Memory.blank(len(x), 8)
+    assert settle(x, seen, show(middle, projection, None), memory) == (2000, 0)
     settle(x, seen, show(middle + 0.02, projection, middle), memory)
     assert settle(x, seen, show(middle + 0.04, projection, middle + 0.02), memory) == (0, 0)
 
@@ -119,7 +120,7 @@ def test_tiny_and_huge_numbers(size):
     x[7] *= 1e6
     centers = x[:30].astype(np.float64) * 1.01
     projection = projection_of(np.delete(x, 7, 0), 5, 9)
-    memory = Memory.blank(400)
+    memory = Memory.blank(400, 30)
     settle(x, project(x, projection), show(centers, projection, None), memory)
     assert np.array_equal(memory.label, nearest_center(x, centers)[0])
     assert np.isfinite(distance_to(x, centers, memory.label)).all()

@@ -20,7 +20,9 @@ from tests.learning import CASES, CLUSTERS, COLUMNS, bits
 NAMES = [
     name
     for name in CASES
-    if name.startswith(("Lloyd", "Evaluation", "MiniBatch", "Together", "Judging"))
+    if name.startswith(
+        ("Lloyd", "Evaluation", "MiniBatch", "Together", "Judging", "ScalableSeeding")
+    )
 ]
 every = pytest.mark.parametrize("name", NAMES)
 seeds = st.integers(0, 10**6)
