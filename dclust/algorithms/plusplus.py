@@ -20,8 +20,8 @@ from dclust.kernels.seeding import begin, gains, take
 from dclust.passes.runner import one_blas_thread
 
 GREEDY = 10_000  # centers up to which a step tries several candidates
-FEW_PAIRS = 2**22  # rows times centers up to which nothing needs pruning
-PART = 8192  # rows of a part: parts are summed in order, whoever computes them
+FEW = 2**26  # rows times columns times centers up to which nothing needs pruning
+PARTS, FEWEST = 8, 1024  # parts of the rows, and rows of one: summed in order, whoever computes
 
 
 def plus_plus(
@@ -43,7 +43,7 @@ def plus_plus(
     """
     if k > GREEDY:
         return many_seeds(x, weight, k, random)
-    bound = some_projection(x) if len(x) * k > FEW_PAIRS else None
+    bound = some_projection(x, k) if x.size * k > FEW else None
     with one_blas_thread(), ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         if bound is not None:
             return np.asarray(x[_Seeding(x, weight, bound, pool).draw(k, random)], np.float64)
@@ -60,8 +60,9 @@ class _Seeding:
         self, x: np.ndarray, weight: np.ndarray, bound: Projection, pool: ThreadPoolExecutor
     ) -> None:
         self.x, self.weight, self.bound, self.pool = x, weight, bound, pool
-        parts = pool.map(lambda a: project(x[a : a + PART], bound), range(0, len(x), PART))
-        found = list(parts)
+        self.part = max(-(-len(x) // PARTS), FEWEST)
+        starts = range(0, len(x), self.part)
+        found = list(pool.map(lambda a: project(x[a : a + self.part], bound), starts))
         self.points = np.concatenate([p.points for p in found])
         self.deep = np.concatenate([p.deep for p in found])
         self.square = np.concatenate([p.square for p in found])
@@ -70,8 +71,8 @@ class _Seeding:
 
     def draw(self, k: int, random: np.random.RandomState) -> np.ndarray:
         """Numbers of the rows chosen: (k,)."""
-        n, trials = len(self.x), 2 + int(np.log(k))
-        self.hits = [np.empty((min(PART, n - a) * trials, 2), np.int64) for a in range(0, n, PART)]
+        n, trials, part = len(self.x), 2 + int(np.log(k)), self.part
+        self.hits = [np.empty((min(part, n - a) * trials, 2), np.int64) for a in range(0, n, part)]
         self.gaps = [np.empty(len(h)) for h in self.hits]
         chosen = np.empty(k, np.int64)
         chosen[0] = random.choice(n, p=self.weight / self.weight.sum())
@@ -98,10 +99,10 @@ class _Seeding:
         shown = self._shown(rows)
 
         def look(part: int) -> tuple[int, np.ndarray]:
-            a, gain = part * PART, np.empty(len(rows))
+            a, gain = part * self.part, np.empty(len(rows))
             count = gains(
                 a,
-                min(a + PART, len(self.x)),
+                min(a + self.part, len(self.x)),
                 self.x,
                 self.points,
                 self.deep,

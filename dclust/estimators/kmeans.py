@@ -166,7 +166,8 @@ class KMeans(Clusterer):
         Stop too when a pass takes off less than this share of the inertia; 0 for never.
     progressive : bool
         Begin on nested, doubling samples, and leave to passes over all rows what samples
-        cannot tell; those stop at an `inertia_tol` of 1e-4 at least. For many rows.
+        cannot tell; those stop at an `inertia_tol` of 1e-3 unless another is given. For many
+        rows.
     spherical : bool
         Cluster directions: rows and centers are brought to length one (Dhillon and Modha,
         2001), and the nearest center is that of the largest cosine.

@@ -36,7 +36,6 @@ from dclust.passes.runner import Runner
 from dclust.passes.sources import Source
 from dclust.passes.writing import Write, each
 from dclust.selection.restarts import (
-    PROGRESSIVE_TOL,
     Course,
     Start,
     begin,
@@ -127,9 +126,8 @@ def _best_lloyd(
 ) -> tuple[str, Centers]:
     """The best of `n_init` fits; finished ones are kept, so a resumed run does not repeat them."""
     best: tuple[str, Centers] | None = None
-    # Told here, not only by the start: a resumed run has to stop where it would have stopped.
-    enough = max(part.inertia_tol, PROGRESSIVE_TOL if part.progressive else 0.0)
-    course = Course(part.max_iter, part.tol, enough, progressive=part.progressive, held=starts.held)
+    tols = part.tol, part.inertia_tol
+    course = Course(part.max_iter, *tols, progressive=part.progressive, held=starts.held)
     for attempt in range(part.n_init):
         at = f"{name}.start-{attempt}"
         model: Centers | None = run.kept(at, MODELS)
@@ -139,7 +137,7 @@ def _best_lloyd(
             algorithm = lloyd_from(start, source, runner, course)
         else:
             algorithm = Lloyd(
-                model.at, model.grid, part.max_iter, part.tol, inertia_tol=course.inertia_tol
+                model.at, model.grid, part.max_iter, part.tol, inertia_tol=course.enough
             )
         model = fit(algorithm, starts.source, starts.runner, model, partial(run.checkpoint, at))
         assert model is not None

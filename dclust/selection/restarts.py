@@ -25,7 +25,7 @@ from dclust.summaries.survey import Survey
 FEW_ROWS = 2048
 NESTED_ROWS, NESTED_MOST = 32, 256  # for each center, of the first and last nested sample
 NESTED_BYTES = 128 * 2**20  # of the last one, at most
-PROGRESSIVE_TOL = 1e-4
+PROGRESSIVE_TOL = 1e-3  # on the share of the inertia a pass takes off, where none is asked for
 
 Init = np.ndarray | str | Callable[..., np.ndarray]
 
@@ -113,6 +113,11 @@ class Course:
     progressive: bool = False
     held: bool = True  # whether rows stay in memory between passes
 
+    @property
+    def enough(self) -> float:
+        """The share of the inertia that a pass over all rows must take off to be followed."""
+        return self.inertia_tol or (PROGRESSIVE_TOL if self.progressive else 0.0)
+
 
 def lloyd_from(start: Start, source: Source, runner: Runner, course: Course) -> Lloyd:
     """Lloyd's algorithm from the next set of centers."""
@@ -121,9 +126,7 @@ def lloyd_from(start: Start, source: Source, runner: Runner, course: Course) -> 
         at = unit_rows(at)
     grid = grid_of(source, start.survey.extent, at)
     bound = learn_projection(start.survey.sample.x, at, course.held)
-    lloyd = Lloyd(
-        at, grid, course.max_iter, course.tol, bound, course.inertia_tol, course.spherical
-    )
+    lloyd = Lloyd(at, grid, course.max_iter, course.tol, bound, course.enough, course.spherical)
     return _progressed(lloyd, start.survey.sample) if course.progressive else lloyd
 
 
@@ -143,7 +146,7 @@ def _progressed(lloyd: Lloyd, sample: Sample) -> Lloyd:
         enough = 0.1 / math.sqrt(len(sample.row[few]))
         at = fit(replace(lloyd, init=at, inertia_tol=enough), source, runner).at
         size *= 2
-    return replace(lloyd, init=at, inertia_tol=max(lloyd.inertia_tol, PROGRESSIVE_TOL))
+    return replace(lloyd, init=at)
 
 
 def best_lloyd(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import reduce
+from operator import add
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -22,26 +23,28 @@ class Sums:
     """
 
     def __add__(self, other: Self) -> Self:
-        parts = (getattr(self, f.name) + getattr(other, f.name) for f in fields(self))
+        return self.merged([self, other])
+
+    def merged(self, group: Sequence[Self]) -> Self:
+        """The sum of a few of its kind, from left to right."""
+        parts = (merge([getattr(one, f.name) for one in group]) for f in fields(self))
         return type(self)(*parts)
-
-    def absorb(self, other: Self) -> Self:
-        """The sum again, but in the arrays of this one: nobody else may hold them."""
-        parts = (absorbed(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
-        return type(self)(*parts)
-
-
-def absorbed(mine: Any, other: Any) -> Any:
-    """The sum of two parts, in the memory of the first where that is possible."""
-    if isinstance(mine, Sums):
-        return mine.absorb(other)
-    if isinstance(mine, np.ndarray) and mine.shape == np.shape(other):
-        return np.add(mine, other, out=mine)
-    return mine + other
 
 
 def merge(group: Sequence[Any]) -> Any:
-    """The sum of a few summaries, from left to right."""
+    """The sum of a few summaries, from left to right.
+
+    What can merge many of its kind at once says so by a method `merged`; arrays are
+    added into one that nobody else holds.
+    """
+    first = group[0]
     if len(group) == 1:
-        return group[0]
-    return reduce(absorbed, group[2:], group[0] + group[1])  # the first sum is nobody else's
+        return first
+    if hasattr(first, "merged"):
+        return first.merged(group)
+    if not isinstance(first, np.ndarray):
+        return reduce(add, group)
+    total = first + group[1]
+    for one in group[2:]:
+        total += one
+    return total

@@ -1,5 +1,6 @@
 """A fair sample that any tree of merges agrees on: the rows with the smallest keys."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,13 +35,22 @@ class Sample:
         return cls(size, key[best], row[best], x[best], w)
 
     def __add__(self, other: "Sample") -> "Sample":
-        both = (
-            np.concatenate([getattr(self, name), getattr(other, name)])
-            for name in ("key", "row", "x", "weight")
+        return self.merged([self, other])
+
+    def merged(self, group: Sequence["Sample"]) -> "Sample":
+        """The rows with the smallest keys of all these samples; rows are copied once."""
+        key, row, weight = (
+            np.concatenate([getattr(one, name) for one in group])
+            for name in ("key", "row", "weight")
         )
-        key, row, x, weight = both
         best = np.lexsort((row, key))[: self.size]
-        return Sample(self.size, key[best], row[best], x[best], weight[best])
+        x = np.empty((len(best), *self.x.shape[1:]), np.result_type(*(one.x for one in group)))
+        start = 0
+        for one in group:
+            here = np.flatnonzero((start <= best) & (best < start + len(one.key)))
+            x[here] = one.x[best[here] - start]
+            start += len(one.key)
+        return Sample(self.size, key[best], row[best], x, weight[best])
 
     def first(self, size: int) -> "Sample":
         """The smaller sample it holds: keys increase."""

@@ -115,6 +115,7 @@ def wide(steep=1.0, n=6000, d=160):
     return (rng.normal(size=(n, d)) / np.arange(1, d + 1) ** steep) @ turn
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("steep", "passes"), [(0.5, 1), (0.9, 1), (2.0, 2)])
 @pytest.mark.parametrize(("size", "move"), [(1, 0), (1, 1000), (1e-20, 0), (1e20, 0)])
 def test_float32_products_are_good_to_1e6(steep, passes, size, move):

@@ -52,6 +52,7 @@ def test_its_inertia_is_that_of_all_rows():
     assert np.array_equal(found.labels_, found.predict(x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sorted_by_class", "order", "low", "high"),
     [(True, "source", 1, 1.06), (False, "hashed", 1, 1.06), (True, "hashed", 1.06, 2)],

@@ -52,6 +52,7 @@ def test_a_low_rank_is_found_whole(kind, tolerance, n_components):
     assert ours.captured == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [np.float32, np.uint8])
 @pytest.mark.parametrize("count", [3, 20])
 def test_what_axes_can_explain_is_explained(kind, count):
@@ -119,6 +120,7 @@ def test_a_square_is_kept_where_nearly_all_axes_are_asked_for():
     assert not squares(None, 8000)
 
 
+@pytest.mark.slow
 def test_rows_that_come_once_are_sketched_and_the_loss_is_known():
     """Exact while the rank allows, and honest about what was squeezed out."""
     x = low_rank()

@@ -51,6 +51,7 @@ def test_arbitrary_bytes_are_refused(target, folder, data):
     checked(target, data, folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", OURS)
 @pytest.mark.filterwarnings(f"ignore:{re.escape(PYTHON_2)}")
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])

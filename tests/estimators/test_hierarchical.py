@@ -37,6 +37,7 @@ def fitted():
     return HierarchicalKMeans(600, levels=(60, 8), random_state=0).fit(clouds())
 
 
+@pytest.mark.slow
 @parametrize_with_checks(
     [HierarchicalKMeans(n_clusters=3)], expected_failed_checks=lambda _: WEIGHTS
 )
@@ -45,6 +46,7 @@ def test_scikit_learns_own_checks_pass(estimator, check):
     check(estimator)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_inertia_is_that_of_flat_k_means(seed):
     """With clear clouds and without, no worse than K-means from greedy seeds, by 1 %."""

@@ -128,7 +128,7 @@ def test_an_inertia_that_rises_does_not_end_a_fit(gained, tol, ends):
 @pytest.mark.parametrize("kind", [np.uint8, np.float32, np.float64])
 def test_pruned_seeds_are_scikit_learns(monkeypatch, kind):
     """Few distances computed, and still the rows that scikit-learn draws, with weights or not."""
-    monkeypatch.setattr(plusplus, "FEW_PAIRS", 0)
+    monkeypatch.setattr(plusplus, "FEW", 0)
     x = X.astype(kind)
     for weight in (np.ones(len(x)), np.random.default_rng(0).exponential(size=len(x))):
         ours = plusplus.plus_plus(x, weight, 40, np.random.RandomState(3))

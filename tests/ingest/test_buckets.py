@@ -55,6 +55,7 @@ def test_workers_read_from_buckets_and_write_into_them(photos, tmp_path, bucket)
         assert ingest(url, f"{bucket}/c.zarr", SETTINGS, runner).digest == here.digest
 
 
+@pytest.mark.slow
 def test_a_collection_in_a_bucket_is_what_it_is_on_a_disk(photos, tmp_path, bucket):
     """Written and read there: the same digest and so every byte; found whole, and found damaged."""
     here = ingest(str(photos), tmp_path / "c.zarr", SETTINGS)
@@ -83,6 +84,7 @@ def test_a_collection_in_a_bucket_is_what_it_is_on_a_disk(photos, tmp_path, buck
         again.read("images", 0, again.rows)
 
 
+@pytest.mark.slow
 def test_stopped_resumed_and_grown_in_a_bucket(tmp_path, bucket):
     """As on a disk: what is committed is not written again, and appends add what is new."""
     source, url, told = tmp_path / "photos", f"{bucket}/c.zarr", []
@@ -172,6 +174,7 @@ def test_of_two_who_begin_at_once_one_is_refused_and_harms_nobody(tmp_path, buck
     assert (len(content(found)), found.verify()) == (300, [])
 
 
+@pytest.mark.slow
 def test_who_resumes_what_is_being_finished_breaks_nothing(tmp_path, bucket, monkeypatch):
     """The seal of the other one stays, and what he has appended since."""
     source, url = tmp_path / "photos", f"{bucket}/c.zarr"
@@ -194,6 +197,7 @@ def test_who_resumes_what_is_being_finished_breaks_nothing(tmp_path, bucket, mon
     assert (found.items, found.verify()) == (310, [])
 
 
+@pytest.mark.slow
 def test_two_appends_of_different_states_do_not_mix(tmp_path, bucket):
     """Nobody can tell whether the first one still runs: the second is told what to look at."""
     source, url = tmp_path / "photos", f"{bucket}/c.zarr"
@@ -212,6 +216,7 @@ def test_two_appends_of_different_states_do_not_mix(tmp_path, bucket):
     assert found.verify() == []
 
 
+@pytest.mark.slow
 def test_a_slow_append_does_not_replace_a_later_state(tmp_path, bucket, monkeypatch):
     """Of two that continue one state, the second to finish is refused."""
     source, url = tmp_path / "photos", f"{bucket}/c.zarr"

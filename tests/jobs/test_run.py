@@ -71,6 +71,7 @@ def test_reads_are_counted_and_stay_below_the_plan(undisturbed):
     assert total <= metrics["plan"]["most_reads"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["local"])
 def test_processes_give_the_bits_of_threads(undisturbed, tmp_path, where):
     """The same job on two worker processes publishes the same labels and models."""

@@ -240,6 +240,7 @@ def test_information_holds_at_3e11_rows():
     assert scores["ami"] == pytest.approx((mutual - chance) / (mean - chance), rel=0, abs=1e-14)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", RULES)
 def test_a_hundred_thousand_clusters_take_seconds(noise):
     """A million cells in 1,000 x 100,000 are scored without ever being written out."""

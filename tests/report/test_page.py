@@ -302,6 +302,7 @@ def test_page_of_no_clustering():
     assert "12,345 images , and no clustering" in seen.words.replace("images,", "images ,")
 
 
+@pytest.mark.slow
 def test_page_of_many_clusters():
     """300 clusters: all on the page, one curve for their sizes, numbers that do not overlap."""
     page = render(findings(clustering(300, 6000)))
@@ -323,6 +324,7 @@ def test_map_of_strange_places():
     assert figures.map_of_rows(one, far, figures.colours(one, far), "m")[1] == 1
 
 
+@pytest.mark.slow
 def test_large_page_stays_small():
     """100 clusters of 24 photographs of noise, the worst there is to compress, fit in 20 MB."""
     large = clustering(100, 5000, pictures=8, classes=(), side=96)
