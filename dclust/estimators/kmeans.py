@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from dclust.algorithms.bounding import learn_projection
 from dclust.algorithms.kmeans import scratch_bytes
 from dclust.algorithms.labels import Costing, Labelled, Labelling, Predicting, nearest
 from dclust.algorithms.nearness import Centered, Given
@@ -23,6 +24,8 @@ from dclust.passes.runner import Runner
 from dclust.passes.sources import Source, unit_rows, unit_source
 from dclust.selection.restarts import Course, Init, begin, best_lloyd
 from dclust.summaries.grid import Grid
+
+MANY_PRODUCTS, SOME_ROWS = 2**35, 4096  # what a projection costs; rows it is learned from
 
 
 class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Passes):  # type: ignore[misc]
@@ -60,7 +63,7 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
         if is_dask(X):
             return self._by_block(X, partial(_labels, centers=self.cluster_centers_))
         source = self._source(X, reset=False)
-        seen = self._runner(X).fold(Predicting(Given(self.cluster_centers_)), source.chunks)
+        seen = self._runner(X).fold(Predicting(self._given(source)), source.chunks)
         return seen.in_order()
 
     def transform(self, X: Any) -> Any:
@@ -75,8 +78,15 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
         del y
         check_is_fitted(self)
         source = self._source(X, sample_weight, reset=False)
-        cost: float = self._runner(X).fold(Costing(Given(self.cluster_centers_)), source.chunks)
+        cost: float = self._runner(X).fold(Costing(self._given(source)), source.chunks)
         return -cost
+
+    def _given(self, source: Source) -> Given:
+        """The centers, with a projection where comparing all rows with them takes a while."""
+        at, bound = self.cluster_centers_, None
+        if source.rows * at.size > MANY_PRODUCTS:
+            bound = learn_projection(source.chunks[0].read().x[:SOME_ROWS], at, held=False)
+        return Given(at, bound)
 
     @property
     def _n_features_out(self) -> int:

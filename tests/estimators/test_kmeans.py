@@ -15,6 +15,7 @@ from dclust.algorithms import plusplus
 from dclust.algorithms.kmeans import Lloyd
 from dclust.algorithms.seeding import grid_of, survey_rows
 from dclust.errors import DataError
+from dclust.estimators import kmeans
 from dclust.passes.serial import Serial
 from dclust.passes.sources import array_source
 
@@ -134,3 +135,21 @@ def test_pruned_seeds_are_scikit_learns(monkeypatch, kind):
         ours = plusplus.plus_plus(x, weight, 40, np.random.RandomState(3))
         expected, _ = kmeans_plusplus(X, 40, sample_weight=weight, random_state=3)
         assert np.array_equal(ours, expected)
+
+
+def test_predicting_with_a_projection_is_the_plain_answer(monkeypatch):
+    """Where many rows meet many centers a projection is learned first: labels and score stay."""
+    rng = np.random.default_rng(6)
+    x = (rng.normal(size=(3000, 8)) @ rng.normal(size=(8, 60)) * 9).astype(np.float32)
+    model = KMeans(64, max_iter=2, random_state=0).fit(x[:1000])
+    plain = model.predict(x), model.score(x)
+    learned = []
+    monkeypatch.setattr(kmeans, "MANY_PRODUCTS", 0)
+    learn = kmeans.learn_projection
+    monkeypatch.setattr(
+        kmeans, "learn_projection", lambda *a, **k: learned.append(learn(*a, **k)) or learned[-1]
+    )
+    assert np.array_equal(model.predict(x), plain[0])
+    assert np.isclose(model.score(x), plain[1], rtol=1e-12)
+    assert all(bound is not None for bound in learned)
+    assert len(learned) == 2
