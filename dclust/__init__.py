@@ -5,17 +5,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dclust.collection.reading import Collection
+    from dclust.estimators.bayesian import BayesianGaussianMixture
     from dclust.estimators.choosing import choose_k
     from dclust.estimators.discriminant import LinearDiscriminantAnalysis
     from dclust.estimators.hierarchical import HierarchicalKMeans
     from dclust.estimators.kmeans import KMeans
     from dclust.estimators.minibatch import MiniBatchKMeans
+    from dclust.estimators.mixture import GaussianMixture
     from dclust.estimators.pca import PCA, IncrementalPCA
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "BayesianGaussianMixture": "dclust.estimators.bayesian",
     "Collection": "dclust.collection.reading",
+    "GaussianMixture": "dclust.estimators.mixture",
     "HierarchicalKMeans": "dclust.estimators.hierarchical",
     "IncrementalPCA": "dclust.estimators.pca",
     "KMeans": "dclust.estimators.kmeans",
@@ -27,7 +31,9 @@ _PUBLIC = {
 
 __all__ = [
     "PCA",
+    "BayesianGaussianMixture",
     "Collection",
+    "GaussianMixture",
     "HierarchicalKMeans",
     "IncrementalPCA",
     "KMeans",

@@ -10,9 +10,11 @@ import numpy as np
 from dclust.algorithms.discriminant import Discriminants
 from dclust.algorithms.kmeans import Lloyd
 from dclust.algorithms.minibatch import MiniBatch
+from dclust.algorithms.mixture import EM, Assigned, Scattered
 from dclust.algorithms.nearness import Given
 from dclust.algorithms.pca import PCA
 from dclust.algorithms.seeding import Looking, ScalableSeeding, grid_of, survey_rows
+from dclust.algorithms.variational import Prior, Variational
 from dclust.kernels.projection import Projection
 from dclust.metrics.internal import Evaluation, Partition
 from dclust.passes.serial import Serial
@@ -108,6 +110,19 @@ def discriminants(source: Source, shrinkage: Any = None) -> Discriminants:
     return Discriminants(np.arange(CLUSTERS), shrinkage)
 
 
+def mixture(source: Source, kind: str) -> EM:
+    """Components, two of which get no row at first."""
+    at = some_centers(np.concatenate([c.read().x for c in source.chunks]))
+    return EM(Assigned(at), kind, max_iter=3)
+
+
+def variational(source: Source, kind: str) -> Variational:
+    """A posterior from random shares."""
+    x = np.concatenate([c.read().x for c in source.chunks])
+    middle = np.tile(x.mean(0, dtype=np.float64), (4, 1))
+    return Variational(Scattered(middle, 16), kind, max_iter=3, prior=Prior(kind == "full"))
+
+
 def minibatch(source: Source) -> MiniBatch:
     """Mini-batches that reassign starved centers now and then."""
     at = some_centers(np.concatenate([c.read().x for c in source.chunks]))
@@ -146,6 +161,12 @@ CASES = {
     "Discriminants with shrinkage": Case(
         partial(discriminants, shrinkage="auto"), labelled=True, blind=False
     ),
+    "EM": Case(partial(mixture, kind="full"), blind=False),
+    "EM on bytes, tied": Case(partial(mixture, kind="tied"), np.uint8, blind=False),
+    "EM with weights, diag": Case(partial(mixture, kind="diag"), weighted=True, blind=False),
+    "EM on doubles, spherical": Case(partial(mixture, kind="spherical"), np.float64, blind=False),
+    "Variational": Case(partial(variational, kind="full"), weighted=True, blind=False),
+    "Variational, tied": Case(partial(variational, kind="tied"), blind=False),
     "MiniBatch": Case(minibatch),
     "MiniBatch on bytes": Case(minibatch, np.uint8),
     "PCA": Case(lambda _: PCA(4), blind=False),

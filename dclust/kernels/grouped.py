@@ -79,7 +79,7 @@ def _looks(x, tile, square, heads, turned, bounds, reach, near, far):  # type: i
 
 
 @nb.njit(nogil=True, cache=True)
-def _by_group(row, group, count):  # type: ignore[no-untyped-def]
+def by_group(row, group, count):  # type: ignore[no-untyped-def]
     """The rows of pairs in the order of their groups, and where each group ends."""
     end = np.zeros(count + 1, np.int64)
     for g in group:
@@ -120,7 +120,7 @@ def _visit(x, tile, square, row, group, groups, bounds, banned, label, gap):  # 
     """Let rows look into groups: pairs are sorted by group, a product made for each."""
     packed, at, start, member, centers = groups
     q, count = tile.shape[1], start.size - 1
-    order, end = _by_group(row, group, count)
+    order, end = by_group(row, group, count)
     widest = 0
     for g in range(count):
         widest = max(widest, (at[g + 1] - at[g]) // q)

@@ -46,7 +46,7 @@ def _fill(x, shift, tile, total, square):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(nogil=True, cache=True)
-def _add_half(product, half):  # type: ignore[no-untyped-def]
+def add_half(product, half):  # type: ignore[no-untyped-def]
     """Half += the upper half of a product."""
     d, k = len(product), 0
     for i in range(d):
@@ -88,7 +88,7 @@ def scatter_about(x: np.ndarray, shift: np.ndarray, precise: bool) -> tuple[np.n
         if single and not ((square < LARGE) & ((square > SMALL) | (square == 0))).all():
             part, into = part.astype(np.float64), product.astype(np.float64)
         _multiply(part, into)
-        _add_half(into, half)
+        add_half(into, half)
     # Sums of squares only grow, so that float32 rounds all of them to the same side.
     half[np.cumsum(np.r_[0, np.arange(d, 1, -1)])] = square
     return total, half

@@ -47,6 +47,7 @@ TASKS_USE = (
     "dclust.selection.choosing",
     "dclust.selection.restarts",
     "dclust.algorithms.labels",
+    "dclust.algorithms.variational",
     "dclust.metrics.internal",
 )
 

@@ -4,6 +4,8 @@ import pytest
 
 from dclust.algorithms.kmeans import Centers
 from dclust.algorithms.minibatch import Drift
+from dclust.algorithms.mixture import Mixture
+from dclust.algorithms.variational import Posterior, Prior
 from dclust.collection.records import load_record, save_record
 from dclust.kernels.projection import Projection
 from dclust.passes.loop import fit
@@ -13,7 +15,9 @@ from dclust.summaries.clusters import Moments, Tally
 from dclust.summaries.grid import Grid
 from tests.learning import CASES, bits
 
-KINDS = (Centers, Drift, Grid, Moments, Projection, Tally)
+KINDS = (Centers, Drift, Grid, Mixture, Moments, Posterior, Prior, Projection, Tally)
+
+SAVED = ("EM", "Lloyd", "MiniBatch", "Variational")
 
 
 def learned(name, held, model=None):
@@ -36,7 +40,7 @@ def test_resuming_from_any_pass_changes_no_bit(name):
         assert len(rest) == len(passed) - i - 1
 
 
-@pytest.mark.parametrize("name", [n for n in CASES if n.startswith(("Lloyd", "MiniBatch"))])
+@pytest.mark.parametrize("name", [n for n in CASES if n.startswith(SAVED)])
 def test_resuming_from_a_checkpoint_changes_no_bit(name, tmp_path):
     """The same from models that were written to disk and read again."""
     last, passed = learned(name, held=False)

@@ -17,6 +17,7 @@ from dclust.algorithms.discriminant import Classes, Discriminants
 from dclust.algorithms.kmeans import Lloyd
 from dclust.algorithms.labels import Gathered, Labelling
 from dclust.algorithms.minibatch import MiniBatch
+from dclust.algorithms.mixture import EM, Assigned
 from dclust.algorithms.nearness import Given
 from dclust.algorithms.seeding import Candidates, Looking, ScalableSeeding, Surveyed
 from dclust.metrics.internal import Evaluation, Findings, Partition
@@ -68,6 +69,10 @@ BATCH = MiniBatch(CENTERS, GRID, 3, ROWS)
 SEEDING = ScalableSeeding(CENTERS[:1], 4, 3, GRID.weight_scale)
 TOLD = Discriminants(np.arange(CLUSTERS))
 SHRUNK = Discriminants(np.arange(CLUSTERS), "auto")
+MIXTURE = EM(Assigned(CENTERS))
+MIXED = MIXTURE.update(
+    Assigned(CENTERS), MIXTURE.summarize(Block(X, np.arange(ROWS)), Assigned(CENTERS))
+)
 SPREAD = Classes(COUNT, CENTERS, np.ones_like(CENTERS), np.zeros((CLUSTERS, COLUMNS, COLUMNS)))
 AHEAD = np.random.default_rng(8).normal(size=(3, COLUMNS))
 EXACT = {
@@ -90,6 +95,8 @@ EXACT = {
 CLOSE = {
     "Scatter": lambda rows: Scatter.of(X[rows].astype(np.float32)),
     "Applied": lambda rows: Applied.of(X[rows], AHEAD, None),
+    "Shared by labels": partial(learned, MIXTURE, Assigned(CENTERS)),
+    "Shared": partial(learned, MIXTURE, MIXED),
     "Fourth": partial(learned, TOLD, SPREAD),
     "Sketch": lambda rows: Sketch.of(X[rows], 2 * COLUMNS),
     "Spread": partial(learned, EVALUATION, Findings()),

@@ -1,0 +1,273 @@
+"""What the faces of mixtures share: everything but what is believed before looking."""
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from numbers import Integral, Real
+from typing import Any, Self
+
+import numpy as np
+import psutil
+from sklearn.base import DensityMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from dclust.algorithms.mixture import (
+    EM,
+    Begun,
+    Mixture,
+    Telling,
+    footprint,
+    labels,
+    likelihoods,
+    proportions,
+)
+from dclust.errors import DataError, FootprintError, SpecError, listed
+from dclust.estimators.base import Passes, is_dask
+from dclust.kernels.gaussians import KINDS, Gaussians
+from dclust.passes.blocks import Block
+from dclust.passes.runner import FAN_IN, Runner, one_blas_thread
+from dclust.passes.sources import Source
+from dclust.selection.mixtures import INITS, best_mixture, starts
+
+GiB = 2**30
+
+
+class Mixing(DensityMixin, Passes):  # type: ignore[misc]
+    """What mixtures share: everything but what is believed before looking."""
+
+    n_components: int
+    covariance_type: str
+    tol: float
+    reg_covar: float
+    max_iter: int
+    n_init: int
+    init_params: str
+    random_state: Any
+    warm_start: bool
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Learn the components.
+
+        Parameters
+        ----------
+        X : (n, d) array, memmap, Zarr array, Dask array or Collection
+            float32, float64 or uint8 rows; other types are converted. All are counted in float64.
+        y : ignored
+        sample_weight : (n,) array, optional
+
+        Raises
+        ------
+        DataError
+            Rows are not finite, or fewer than components; a covariance has no inverse.
+        FootprintError
+            Covariances would not fit into memory.
+        """
+        del y
+        source, runner = self._source(X, sample_weight), self._runner(X)
+        faults = self._faults(source.columns)
+        if faults:
+            raise SpecError(listed(faults))
+        if source.rows < self.n_components:
+            raise DataError(
+                f"n_samples={source.rows} should be >= n_components={self.n_components}."
+            )
+        self._refuse_unfit(source.columns)
+        held = runner.hold(source.chunks)
+        try:
+            with one_blas_thread():
+                algorithms = self._algorithms(source, runner, held)
+            found, self.lower_bounds_ = best_mixture(algorithms, source, runner)
+        finally:
+            runner.drop()
+        self._set(found)
+        self.converged_ = algorithms[0].rests(found)
+        if not self.converged_ and self.max_iter > 0:
+            warnings.warn(
+                f"{self.max_iter} passes were not enough. Allow more, or a larger tol, or look "
+                "for rows that repeat.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return self
+
+    def _set(self, found: Mixture) -> None:
+        self._mixture = found
+        self.weights_, self.means_ = found.weights, found.means
+        self.covariances_, self.precisions_cholesky_ = found.covariances, found.factors
+        self.n_iter_, self.lower_bound_ = found.step, found.lower_bound
+
+    @property
+    def precisions_(self) -> np.ndarray:
+        """Inverses of the covariances."""
+        check_is_fitted(self)
+        factors = self.precisions_cholesky_
+        if self.covariance_type in ("diag", "spherical"):
+            return np.asarray(factors**2)
+        return np.asarray(factors @ factors.swapaxes(-1, -2))
+
+    def _algorithms(self, source: Source, runner: Runner, held: bool) -> list[EM]:
+        """What learns from each start."""
+        if self.warm_start and hasattr(self, "_mixture"):
+            return [self._algorithm(replace(self._mixture, change=math.inf, step=0, revived=0))]
+        given = self._given()
+        if given is not None:
+            return [self._algorithm(given)]
+        random, k = check_random_state(self.random_state), self.n_components
+        begun = starts(source, runner, k, self.init_params, random, self.n_init, held)
+        return [self._algorithm(begin) for begin in begun]
+
+    def _given(self) -> Mixture | None:
+        """The mixture to begin with, if it is wholly given."""
+        return None
+
+    def _algorithm(self, begin: Begun) -> EM:
+        raise NotImplementedError
+
+    def _faults(self, columns: int) -> list[str]:
+        """All that is wrong with the parameters."""
+        least = {"n_components": 1, "n_init": 1, "max_iter": 0}
+        faults = [
+            f"{name}={getattr(self, name)!r} is not a whole number, at least {low}."
+            for name, low in least.items()
+            if not isinstance(getattr(self, name), Integral) or getattr(self, name) < low
+        ]
+        for name in ("tol", "reg_covar"):
+            value: Any = getattr(self, name)
+            if not number(value) or not value >= 0:
+                faults.append(f"{name}={value!r} is not a number, at least 0.")
+        for name, choices in (("covariance_type", KINDS), ("init_params", INITS)):
+            if getattr(self, name) not in choices:
+                faults.append(f"{name}={getattr(self, name)!r} is none of {', '.join(choices)}.")
+        if self.warm_start and hasattr(self, "_mixture"):
+            shape, kind = self._mixture.means.shape, self._mixture.kind
+            if (*shape, kind) != (self.n_components, columns, self.covariance_type):
+                faults.append(
+                    f"warm_start goes on from {shape[0]} {kind} components of {shape[1]} columns; "
+                    f"{self.n_components} {self.covariance_type} ones of {columns} are asked."
+                )
+        return faults
+
+    def _refuse_unfit(self, d: int) -> None:
+        """Refuse covariances that memory would not hold: a few models, a tree of summaries."""
+        kind, free = self.covariance_type, psutil.virtual_memory().available
+
+        def need(k: int) -> int:
+            model, summary = footprint(kind, k, d)
+            return int(self.n_init * (3 * model + (FAN_IN + 4) * summary))
+
+        if (needed := need(self.n_components)) > free:
+            most = max((k for k in _halvings(self.n_components) if need(k) <= free), default=0)
+            instead = f"{most} would fit" if most else "not even one fits"
+            raise FootprintError(
+                f"{self.n_components} {kind} components of {d} columns need {needed / GiB:,.1f} "
+                f"GiB, {free / GiB:,.1f} are free; {instead}. Ask for fewer, take "
+                "covariance_type='diag', or reduce the columns first, by PCA."
+            )
+
+    def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
+        """Fit and return the likeliest component of each row, under the components returned."""
+        return self.fit(X, y, sample_weight).predict(X)
+
+    def predict(self, X: Any) -> Any:
+        """The likeliest component of each row: (m,) int32; a Dask array for a Dask array.
+
+        Parameters
+        ----------
+        X : (m, d) array, memmap, Zarr array, Dask array or Collection
+        """
+        return self._told(X, labels)
+
+    def predict_proba(self, X: Any) -> Any:
+        """Shares of components in each row: (m, k); those below 1e-16 of the largest are zero."""
+        return self._told(X, proportions)
+
+    def score_samples(self, X: Any) -> Any:
+        """Log-likelihood of each row: (m,)."""
+        return self._told(X, likelihoods)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Mean log-likelihood of rows."""
+        del y
+        return float(np.mean(self.score_samples(X)))
+
+    def _told(self, X: Any, of: Callable[[Block, Gaussians], np.ndarray]) -> Any:
+        check_is_fitted(self)
+        gaussians = self._mixture.gaussians
+        if is_dask(X):
+            return self._by_block(X, partial(_told, of=of, gaussians=gaussians))
+        source = self._source(X, reset=False)
+        return self._runner(X).fold(Telling(of, gaussians), source.chunks).in_order()
+
+    def sample(self, n_samples: Any = 1) -> tuple[np.ndarray, np.ndarray]:
+        """Draw new rows, component after component.
+
+        Returns
+        -------
+        rows : (n, d) float64
+        component : (n,) int64
+        """
+        check_is_fitted(self)
+        if not isinstance(n_samples, Integral) or n_samples < 1:
+            raise SpecError(f"n_samples={n_samples!r} is not a whole number, at least 1.")
+        random, (k, d) = check_random_state(self.random_state), self.means_.shape
+        counts = random.multinomial(n_samples, self.weights_ / self.weights_.sum())
+        component = np.repeat(np.arange(k), counts)
+        away = random.standard_normal((n_samples, d))
+        with one_blas_thread():
+            if self.covariance_type in ("diag", "spherical"):
+                away *= np.sqrt(self.covariances_.reshape(k, -1))[component]
+            else:
+                lower = np.linalg.cholesky(np.broadcast_to(self.covariances_, (k, d, d)))
+                for j in range(k):
+                    away[component == j] = away[component == j] @ lower[j].T
+        return self.means_[component] + away, component
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = False
+        return tags
+
+
+def number(value: object) -> bool:
+    """Whether it is a real number."""
+    return isinstance(value, Real)
+
+
+def _halvings(k: int) -> list[int]:
+    """Numbers below k worth telling: k halved again and again."""
+    return [k >> i for i in range(1, k.bit_length())]
+
+
+def _told(
+    x: np.ndarray, of: Callable[[Block, Gaussians], np.ndarray], gaussians: Gaussians
+) -> np.ndarray:
+    return of(Block(x, np.arange(len(x))), gaussians)
+
+
+def shape_of(kind: str, k: int, d: int) -> tuple[int, ...]:
+    """The shape of covariances and of their inverses."""
+    shapes = {"full": (k, d, d), "tied": (d, d), "diag": (k, d), "spherical": (k,)}
+    return shapes[kind]
+
+
+def misfits(given: dict[str, np.ndarray | None], shapes: dict[str, tuple[int, ...]]) -> list[str]:
+    """What is wrong with the shapes and numbers of arrays, where they are given."""
+    faults = []
+    for name, value in given.items():
+        if value is not None and value.shape != shapes[name]:
+            faults.append(f"{name} has shape {value.shape}, {shapes[name]} is needed.")
+        elif value is not None and not np.isfinite(value).all():
+            faults.append(f"{name} holds NaN or infinity.")
+    return faults
+
+
+def positive(p: np.ndarray, kind: str) -> bool:
+    """Whether all numbers are positive, or matrices symmetric and positive definite."""
+    if kind in ("diag", "spherical"):
+        return bool((p > 0).all())
+    symmetric = np.allclose(p, p.swapaxes(-1, -2))
+    return symmetric and bool((np.linalg.eigvalsh(p) > 0).all())
