@@ -126,9 +126,10 @@ def _decide(r, i, j, low, state, x, seen, to, known):  # type: ignore[no-untyped
 def _leave(r, i, state, seen, to, known):  # type: ignore[no-untyped-def]
     """Remember how far a row is from its center, and from all but its rivals."""
     own, best, reach = known.label[r], state[i, BEST], known.reach
-    reach[r, 0] = np.float32(math.sqrt(best)) * FARTHER
+    sound = state[i, WIDE] < LONGEST  # of longer rows coordinates may have overflowed
+    reach[r, 0] = np.float32(math.sqrt(best)) * FARTHER if sound else np.float32(np.inf)
     reach[r, 3] = np.float32(min(state[i, OTHERS], LONGEST)) * CLOSER
-    if state[i, RESTS_ON] < 2:
+    if state[i, RESTS_ON] < 2 or not sound:
         return
     # How far from its center the row is beyond each level, rounding on top.
     left = widened(best, state[i, WIDE], to.bounds)

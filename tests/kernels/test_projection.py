@@ -120,9 +120,12 @@ def test_tiny_and_huge_numbers(size):
     x[7] *= 1e6
     centers = x[:30].astype(np.float64) * 1.01
     projection = projection_of(np.delete(x, 7, 0), 5, 9)
-    memory = Memory.blank(400, 30)
-    settle(x, project(x, projection), show(centers, projection, None), memory)
-    assert np.array_equal(memory.label, nearest_center(x, centers)[0])
+    memory, before = Memory.blank(400, 30), None
+    for move in (0, 1e-2, 1e-4, 0):
+        centers = centers * (1 + move * rng.normal(size=centers.shape))
+        settle(x, project(x, projection), show(centers, projection, before), memory)
+        assert np.array_equal(memory.label, nearest_center(x, centers)[0])
+        before = centers
     assert np.isfinite(distance_to(x, centers, memory.label)).all()
 
 
