@@ -122,7 +122,7 @@ class Placing:
         one = np.zeros(len(label), np.int32)
         square = add_values(gap, one, block.weight, self.grid.square_scale, 1)
         far = np.sqrt(gap).astype(np.float32)
-        return Placed(Gathered(((block.rows, label),)), Gathered(((block.rows, far),)), square)
+        return Placed(Gathered.of(block.rows, label), Gathered.of(block.rows, far), square)
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Finding:
     def __call__(self, chunk: Any, block: Block | None) -> Gathered:
         """The labels of one chunk, to be gathered."""
         block = block_of(chunk, block)
-        return Gathered(((block.rows, place_rows(block, self.where)[0]),))
+        return Gathered.of(block.rows, place_rows(block, self.where)[0])
 
 
 @dataclass(frozen=True)

@@ -34,17 +34,31 @@ def nearest(block: Block, model: Centered) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class Gathered:
-    """Values of rows, brought together from all chunks."""
+    """Values of rows, brought together from all chunks; small, for many meet on one worker."""
 
-    parts: tuple[tuple[np.ndarray, np.ndarray], ...]  # (row numbers, values)
+    kind: np.dtype[Any]
+    parts: tuple[tuple[int | np.ndarray, np.ndarray], ...]  # (the first row or all, values)
+
+    @classmethod
+    def of(cls, rows: np.ndarray, values: np.ndarray) -> "Gathered":
+        """Values of some rows, whose numbers increase; whole numbers in as few bytes as will do."""
+        kind = values.dtype
+        if kind.kind == "i" and len(values) and values.min() >= 0:
+            values = values.astype(np.min_scalar_type(int(values.max())))
+        run = len(rows) > 0 and rows[-1] - rows[0] + 1 == len(rows)
+        return cls(kind, ((int(rows[0]) if run else rows, values),))
 
     def __add__(self, other: Self) -> "Gathered":
-        return Gathered(self.parts + other.parts)
+        return Gathered(self.kind, self.parts + other.parts)
 
     def in_order(self) -> np.ndarray:
         """All values, by row number."""
-        rows, values = map(np.concatenate, zip(*self.parts, strict=True))
-        return np.asarray(values[np.argsort(rows, kind="stable")])  # quick where runs are in order
+        rows = [
+            np.arange(first, first + len(values)) if isinstance(first, int) else first
+            for first, values in self.parts
+        ]
+        values = np.concatenate([v for _, v in self.parts], dtype=self.kind, casting="unsafe")
+        return np.asarray(values[np.argsort(np.concatenate(rows), kind="stable")])  # runs are quick
 
 
 @dataclass(frozen=True)
@@ -72,7 +86,7 @@ class Labelling:
         label, gap = nearest(block, self.model)
         one = np.zeros(len(block), np.int32)
         square = add_values(gap, one, block.weight, self.grid.square_scale, 1)
-        return Labelled(Gathered(((block.rows, label),)), square)
+        return Labelled(Gathered.of(block.rows, label), square)
 
 
 @dataclass(frozen=True)
@@ -84,7 +98,7 @@ class Predicting:
     def __call__(self, chunk: Any, block: Block | None) -> Gathered:
         """The labels of one chunk, to be gathered."""
         block = block_of(chunk, block)
-        return Gathered(((block.rows, nearest(block, self.model)[0]),))
+        return Gathered.of(block.rows, nearest(block, self.model)[0])
 
 
 @dataclass(frozen=True)

@@ -243,7 +243,7 @@ class Telling:
     def __call__(self, chunk: Any, block: Block | None) -> Gathered:
         """What it is for the rows of a chunk."""
         block = block_of(chunk, block)
-        return Gathered(((block.rows, self.of(block, self.gaussians)),))
+        return Gathered.of(block.rows, self.of(block, self.gaussians))
 
 
 def footprint(kind: str, k: int, d: int) -> tuple[int, int]:
