@@ -32,7 +32,7 @@ FEWEST_COLUMNS = 12  # rows of fewer are compared directly
 def most_axes(columns: int, k: int = 1000) -> int:
     """Axes a projection of rows of so many columns has at most; 0 where there is none.
 
-    Few centers never pay for many.
+    With few centers, many axes rarely pay.
     """
     most = 64 if k <= 32 else 128 if k <= 256 else max(ALL)
     return min(most, columns - 1) if columns >= FEWEST_COLUMNS else 0

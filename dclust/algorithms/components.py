@@ -31,7 +31,15 @@ class Estimate:
 
 
 def estimate(means: np.ndarray, seen: Shared, kind: str) -> Estimate:
-    """Means and covariances from moments about other means: none of them cancel."""
+    """Means and covariances from moments about other means: none of them cancel.
+
+    Raises
+    ------
+    DataError
+        All rows have weight zero.
+    """
+    if not seen.mass > 0:
+        raise DataError("all rows have weight zero. Give some of them weight.")
     d = means.shape[1]
     weight = seen.weight + NONE
     move = seen.total / weight[:, None]
@@ -55,8 +63,8 @@ def estimate(means: np.ndarray, seen: Shared, kind: str) -> Estimate:
 def shrunk(found: Estimate, kind: str) -> np.ndarray:
     """Covariances; of components with too few rows for one, part of that of all together.
 
-    A component of n rows, when n + 1 columns and more are too many for them, takes its own
-    covariance by n / (d + 1) and the common one by the rest (n / 2 where only variances count).
+    A component of n < d + 1 rows takes its own covariance by n / (d + 1) and the common one by the
+    rest; n < 2 and n / 2 where only variances count.
     """
     if kind == "tied":
         return found.covariances
@@ -126,7 +134,10 @@ def inverted(precisions: np.ndarray, kind: str) -> tuple[np.ndarray, np.ndarray]
         try:  # of the matrix turned upside down the lower triangle is the upper one wanted
             factor = cholesky(precision[::-1, ::-1], lower=True)[::-1, ::-1]
         except LinAlgError:
-            raise DataError(f"the precision of component {j} is not positive definite.") from None
+            raise DataError(
+                f"the precision of component {j} is not positive definite. Give symmetric matrices "
+                "whose eigenvalues are all positive, not nearly zero."
+            ) from None
         inverse = solve_triangular(factor, np.eye(d))
         factors.reshape(-1, d, d)[j], covariances.reshape(-1, d, d)[j] = factor, inverse.T @ inverse
     return covariances, factors

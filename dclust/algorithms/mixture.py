@@ -167,6 +167,7 @@ class EM:
         seen = Shared.of(block.x, block.weight, slabs, model.means, self.kind)
         if not np.isfinite(seen.likelihood + seen.square.sum()):
             refuse(block)
+        block.scratch = block.shadow = None  # what K-means left is of no use any more
         return seen
 
     def update(self, model: Begun, seen: Shared) -> Mixture:

@@ -54,6 +54,7 @@ class Settled:
     at: np.ndarray  # the centers
     label: np.ndarray  # (m,) int32
     memory: Memory | None  # bounds to start from when the centers have moved
+    bound: Projection | None  # that they speak of
 
 
 def settled(block: Block, model: Centered, last: Settled | None = None) -> Settled:
@@ -69,14 +70,19 @@ def settled(block: Block, model: Centered, last: Settled | None = None) -> Settl
     if last is not None and _same(last.at, model.at):
         return last
     if model.bound is None:
-        return Settled(model.at, nearest_center(block.x, model.at)[0], None)
+        return Settled(model.at, nearest_center(block.x, model.at)[0], None, None)
     shown, seen = model.shown(), shadow(block, model.bound)
-    if last is not None and last.memory is not None and _same(last.at, model.before):
-        memory = last.memory.copied()
-    else:
-        memory = Memory.blank(len(block), len(model.at))
+    known = None if last is None else _remembered(last, model)
+    memory = known.copied() if known is not None else Memory.blank(len(block), len(model.at))
     settle(block.x, seen, shown, memory)
-    return Settled(model.at, memory.label, memory)
+    return Settled(model.at, memory.label, memory, model.bound)
+
+
+def _remembered(last: Settled, model: Centered) -> Memory | None:
+    """What is known of rows, if it speaks of the centers before these and of their projection."""
+    assert model.bound is not None
+    fits = last.bound is not None and last.bound.same(model.bound)
+    return last.memory if fits and _same(last.at, model.before) else None
 
 
 def distances(block: Block, found: Settled) -> np.ndarray:

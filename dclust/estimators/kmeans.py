@@ -78,14 +78,16 @@ class Clusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
         del y
         check_is_fitted(self)
         source = self._source(X, sample_weight, reset=False)
-        cost: float = self._runner(X).fold(Costing(self._given(source)), source.chunks)
+        given = Given(self.cluster_centers_) if is_dask(X) else self._given(source)
+        cost: float = self._runner(X).fold(Costing(given), source.chunks)
         return -cost
 
     def _given(self, source: Source) -> Given:
         """The centers, with a projection where comparing all rows with them takes a while."""
         at, bound = self.cluster_centers_, None
         if source.rows * at.size > MANY_PRODUCTS:
-            bound = learn_projection(source.chunks[0].read().x[:SOME_ROWS], at, held=False)
+            x = source.chunks[0].read().x
+            bound = learn_projection(x[:: -(-len(x) // SOME_ROWS)], at, held=False)
         return Given(at, bound)
 
     @property

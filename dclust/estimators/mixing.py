@@ -15,6 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from dclust.algorithms.kmeans import scratch_bytes
 from dclust.algorithms.mixture import (
     EM,
     Begun,
@@ -73,10 +74,13 @@ class Mixing(DensityMixin, Passes):  # type: ignore[misc]
             raise SpecError(listed(faults))
         if source.rows < self.n_components:
             raise DataError(
-                f"n_samples={source.rows} should be >= n_components={self.n_components}."
+                f"n_samples={source.rows} should be >= n_components={self.n_components}. "
+                "Ask for fewer components."
             )
         self._refuse_unfit(source.columns)
-        held = runner.hold(source.chunks)
+        longest = max(c.stop - c.start for c in source.chunks)
+        spare = self.n_init * scratch_bytes(self.n_components, source.columns, longest)
+        held = runner.hold(source.chunks, spare if self.init_params == "kmeans" else 0)
         try:
             with one_blas_thread():
                 algorithms = self._algorithms(source, runner, held)
@@ -221,7 +225,7 @@ class Mixing(DensityMixin, Passes):  # type: ignore[misc]
             if self.covariance_type in ("diag", "spherical"):
                 away *= np.sqrt(self.covariances_.reshape(k, -1))[component]
             else:
-                lower = np.linalg.cholesky(np.broadcast_to(self.covariances_, (k, d, d)))
+                lower = np.broadcast_to(np.linalg.cholesky(self.covariances_), (k, d, d))
                 for j in range(k):
                     away[component == j] = away[component == j] @ lower[j].T
         return self.means_[component] + away, component

@@ -35,13 +35,7 @@ from dclust.passes.loop import fit
 from dclust.passes.runner import Runner
 from dclust.passes.sources import Source
 from dclust.passes.writing import Write, each
-from dclust.selection.restarts import (
-    Course,
-    Start,
-    begin,
-    lloyd_from,
-    minibatch_from,
-)
+from dclust.selection.restarts import Course, Start, begin, lloyd_from, minibatch_from
 from dclust.summaries.base import Sums
 from dclust.summaries.clusters import Moments, Tally
 from dclust.summaries.contingency import Contingency

@@ -77,7 +77,8 @@ def _powers(size: np.ndarray) -> np.ndarray:
 
 # A bound is base + reach |z|^2 - part s, where s is a sum of squares as rounding left it and z
 # the row's coordinates. If s is (m + e)^2 with |e| <= E, then m^2 >= (1 - t) s - E^2 / t; t is
-# chosen so small that it prunes no less, and so large that E^2 / t is nothing beside 1.
+# chosen so small that it prunes no less, and so large that E^2 / t is small, unless covariances
+# are nearly singular: then less is pruned.
 SOFT = 2.0**-9
 
 

@@ -131,7 +131,7 @@ def _roomier(row, component, log):  # type: ignore[no-untyped-def]
 def _upright_pairs(x, a, means, roots, offset, upper):  # type: ignore[no-untyped-def]
     """Pairs near enough to count, row by row, where components are upright; (row, j, log)."""
     (n, k), widest = upper.shape, _widest(offset)
-    row, component, log = np.empty(4 * n + k, np.int32), np.empty(4 * n + k, np.int32), np.empty(0)
+    row, component = np.empty(4 * n + k, np.int32), np.empty(4 * n + k, np.int32)
     some, count, log = np.empty(k + 1, np.int32), 0, np.empty(4 * n + k)
     for i in range(n):
         if count + k > row.size:
@@ -190,7 +190,7 @@ def _leaning_pairs(x, a, means, factors, offset, upper):  # type: ignore[no-unty
     Those that are left are looked at along twice as many axes, until it is all of them.
     """
     (n, k), d, widest = upper.shape, means.shape[1], _widest(offset)
-    row, component, log = np.empty(4 * n + k, np.int32), np.empty(4 * n + k, np.int32), np.empty(0)
+    row, component = np.empty(4 * n + k, np.int32), np.empty(4 * n + k, np.int32)
     some, count, log = np.empty(k + 1, np.int32), n, np.empty(4 * n + k)
     for i in range(n):
         row[i], component[i] = i, _highest(upper, i)

@@ -59,7 +59,8 @@ class Projection:
         direct = (p + 4) * ROUNDING * (1 + math.sqrt(p)) + (SPAN // 8 + 8) * ROUNDING + self.skew
         # |a^2 - b^2| / (a + b), where both are nearly a, and that is a sixth of the row at least.
         squares = (2.01 * coordinates + self.skew) / (1.98 * NEARLY_ALL) + 8 * ROUNDING
-        return 2 * (coordinates + max(direct, squares)), 1.1 * (self.first + 12) * ROUNDING
+        near = 2 * (coordinates + max(direct, squares))
+        return near, 1.1 * (self.first + 12) * ROUNDING + (near / 2) ** 2
 
     def spans(self) -> tuple[np.ndarray, np.ndarray]:
         """The basis in padded spans of columns, and turned: (s, SPAN, p), (s, p, SPAN)."""
@@ -93,7 +94,7 @@ def _load(x, start, n, origin, scale, tile, whole):  # type: ignore[no-untyped-d
         for s in range(spans):
             for j in range(min(span, d - s * span)):
                 c = s * span + j
-                tile[s, i, j] = (np.float32(x[r, c]) - origin[c]) * scale
+                tile[s, i, j] = np.float32(x[r, c] - origin[c]) * scale  # doubles round afterwards
                 total += np.float64(tile[s, i, j]) * np.float64(tile[s, i, j])
         whole[i] = total
 

@@ -43,7 +43,7 @@ def times_upper(rows, factor, size):  # type: ignore[no-untyped-def]
 
 @nb.njit(nogil=True, cache=True)
 def upper_square(rows, product, size):  # type: ignore[no-untyped-def]
-    """Upper half of product = rows' rows: (n, d) -> (d, d), all float64; size as above."""
+    """Upper half of product = rows' rows: (n, d) -> (d, d) float64; size has room for two int32."""
     size[0], size[1] = rows.shape[1], rows.shape[0]
     lower, plain, one, zero = _LOWER.ctypes, _PLAIN.ctypes, _ONE.ctypes, _ZERO.ctypes
     d, n = size.ctypes, size[1:].ctypes

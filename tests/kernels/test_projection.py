@@ -45,9 +45,10 @@ def bounds(rows, centers, projection, level):
     rest=st.sampled_from([0.0, 1e-4, 3e-4, 1e-3, 1.0]),
     parallel=st.booleans(),
     whole=st.booleans(),
-    offset=st.sampled_from([0.0, 300.0]),
+    offset=st.sampled_from([0.0, 300.0, 1e6]),
+    kind=st.sampled_from([np.float32, np.float64]),
 )
-def test_no_bound_exceeds_a_distance(d, seed, rest, parallel, whole, offset):
+def test_no_bound_exceeds_a_distance(d, seed, rest, parallel, whole, offset, kind):
     """Residuals of nothing to all, alike or not, all axes or some, constant columns."""
     rng = np.random.default_rng(seed)
     axes = d if whole else int(rng.integers(2, min(d, 60) + 1))
@@ -60,7 +61,7 @@ def test_no_bound_exceeds_a_distance(d, seed, rest, parallel, whole, offset):
     beyond = x - inside
     if parallel:
         beyond = np.repeat(beyond[:1], len(x), 0)
-    x = (inside + rest * beyond + offset).astype(np.float32)
+    x = (inside + rest * beyond + offset).astype(kind)
     centers = x[:15].astype(np.float64) + rng.normal(size=(15, 1)) * 1e-3
     true = ((x.astype(np.float64)[:, None] - centers) ** 2).sum(2)
     for level in (1, 2):
@@ -82,7 +83,8 @@ def test_settling_is_the_plain_answer(kind, d, k, seed, ties):
     if ties:
         x = rng.integers(0, 3, (m, d)).astype(kind)
     else:
-        x = (rng.normal(size=(m, d)) * rng.choice([1.0, 30.0]) + 100).astype(kind)
+        far = 1e6 if kind == np.float64 else 100
+        x = (rng.normal(size=(m, d)) * rng.choice([1.0, 30.0]) + far).astype(kind)
     axes = int(rng.integers(1, d))
     projection = projection_of(x, int(rng.integers(1, axes + 1)), axes, seed)
     seen, memory, before = project(x, projection), Memory.blank(m, k), None
