@@ -127,6 +127,8 @@ degrees_of_freedom_prior_, covariance_prior_ :
                 faults.append(f"{name}={value!r} is not a number above {low}.")
         if self.covariance_type not in KINDS:
             return faults
+        if not faults and self.warm_start and hasattr(self, "_mixture"):
+            faults += self._other_priors()
         shape = shape_of(self.covariance_type, 1, columns)
         own = shape if self.covariance_type == "tied" else shape[1:]
         arrays = self._arrays()
@@ -135,6 +137,26 @@ degrees_of_freedom_prior_, covariance_prior_ :
         if not wrong and covariance is not None and not positive(covariance, self.covariance_type):
             wrong = ["covariance_prior must be positive definite, and a matrix symmetric."]
         return faults + wrong
+
+    def _other_priors(self) -> list[str]:
+        """Which priors are not those that a warm start goes on with."""
+        process = self.weight_concentration_prior_type == "dirichlet_process"
+        assert isinstance(self._mixture, Posterior)
+        kept = {"weight_concentration_prior_type": process == self._mixture.prior.process}
+        for name in (
+            "weight_concentration_prior",
+            "mean_precision_prior",
+            "mean_prior",
+            "degrees_of_freedom_prior",
+            "covariance_prior",
+        ):
+            given = getattr(self, name)
+            kept[name] = given is None or np.array_equal(given, getattr(self, f"{name}_"))
+        return [
+            f"{name} is not that of the last fit, which warm_start goes on with. Fit without it."
+            for name, same in kept.items()
+            if not same
+        ]
 
     def _set(self, found: Mixture) -> None:
         super()._set(found)

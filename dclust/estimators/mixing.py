@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from abc import ABCMeta, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -37,7 +38,7 @@ from dclust.selection.mixtures import INITS, best_mixture, starts
 GiB = 2**30
 
 
-class Mixing(DensityMixin, Passes):  # type: ignore[misc]
+class Mixing(DensityMixin, Passes, metaclass=ABCMeta):  # type: ignore[misc]
     """What mixtures share: everything but what is believed before looking."""
 
     n_components: int
@@ -128,8 +129,9 @@ class Mixing(DensityMixin, Passes):  # type: ignore[misc]
         """The mixture to begin with, if it is wholly given."""
         return None
 
+    @abstractmethod
     def _algorithm(self, begin: Begun) -> EM:
-        raise NotImplementedError
+        """What learns from one start."""
 
     def _faults(self, columns: int) -> list[str]:
         """All that is wrong with the parameters."""

@@ -19,7 +19,7 @@ from dclust.passes.cluster import Room
 from dclust.passes.footprint import KEPT, TASK, Footprint, MiB, check, project
 from dclust.passes.runner import SPILL, holdable
 from dclust.passes.sources import Source, grouped_rows
-from dclust.selection.restarts import NESTED_BYTES, NESTED_MOST
+from dclust.selection.restarts import nested_size
 from dclust.summaries.scatter import NARROW
 
 ROUNDS = 5  # of k-means||
@@ -201,7 +201,7 @@ def _cluster_step(
     model = max(2 * sums, (2 * rounds * k + 1) * d * 8)  # or the candidates of k-means||
     if isinstance(part, KMeansPart) and part.progressive:
         # Each chunk says its share of the nested samples: all shares together are but one.
-        model += min(source.rows // 2, NESTED_MOST * k, NESTED_BYTES // row_bytes) * d * 8
+        model += nested_size(k, source.rows, row_bytes) * d * 8
     footprint = project(room, source, summary, model, 3 * sums + 256 * k * 8, spare, held)
     # Labels, spread, silhouettes, and the table of true classes where they are known.
     last = 3 + labelled

@@ -68,6 +68,11 @@ class Start:
         return plus_plus(sample.x, sample.weight, self.k, self.random)
 
 
+def nested_size(k: int, rows: int, row_bytes: int) -> int:
+    """Rows of the last nested sample of a progressive fit."""
+    return min(rows // 2, NESTED_MOST * k, NESTED_BYTES // row_bytes)
+
+
 def begin(
     source: Source,
     runner: Runner,
@@ -96,7 +101,7 @@ def begin(
     if isinstance(init, np.ndarray):  # then a few rows tell how to go about it
         seeding = size = min(size, max(FEW_ROWS, 8 * k), source.rows)
     if progressive:
-        size = max(size, min(source.rows // 2, NESTED_MOST * k, NESTED_BYTES // row_bytes))
+        size = max(size, nested_size(k, source.rows, row_bytes))
     # Where the sample is everything, nothing is drawn: the seeds are then scikit-learn's own.
     seed = int(random.randint(2**31)) if source.rows > size else 0
     return Start(survey_rows(source, runner, size, seed), init, k, random, seeding)

@@ -51,17 +51,10 @@ class Moments(Tally):
         weight: np.ndarray | None,
         grid: Grid,
         k: int,
-        known: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> "Moments":
-        """The moments of rows with their labels and squared distances.
-
-        `known` are the (total, count) of these very labels, where they are already summed.
-        """
-        if known is None:
-            total, count = np.zeros((k, x.shape[1]), np.int64), np.zeros(k, np.int64)
-            add_rows(x, label, weight, 1, grid.columns, total, count)
-        else:
-            total, count = known
+        """The moments of rows with their labels and squared distances."""
+        total, count = np.zeros((k, x.shape[1]), np.int64), np.zeros(k, np.int64)
+        add_rows(x, label, weight, 1, grid.columns, total, count)
         square = add_values(gap, label, weight, grid.square_scale, k)
         return cls(count, total, square)
 

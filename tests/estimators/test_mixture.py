@@ -368,3 +368,15 @@ def test_k_means_first():
 def test_scikit_learns_own_checks_pass(estimator, check):
     """Every check scikit-learn has for density estimators passes."""
     check(estimator)
+
+
+def test_a_warm_start_goes_on_with_its_priors():
+    """Other priors than those of the last fit are told, not passed over."""
+    x = np.random.default_rng(3).normal(size=(200, 3))
+    model = BayesianGaussianMixture(n_components=2, warm_start=True, max_iter=200, random_state=0)
+    model.fit(x).fit(x)
+    model.set_params(mean_precision_prior=9.0, mean_prior=[1.0, 2.0, 3.0])
+    with pytest.raises(SpecError) as caught:
+        model.fit(x)
+    assert "mean_precision_prior" in str(caught.value)
+    assert "mean_prior" in str(caught.value)
