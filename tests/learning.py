@@ -14,6 +14,7 @@ from dclust.algorithms.mixture import EM, Assigned, Scattered
 from dclust.algorithms.nearness import Given
 from dclust.algorithms.pca import PCA
 from dclust.algorithms.seeding import Looking, ScalableSeeding, grid_of, survey_rows
+from dclust.algorithms.stepwise import Stepwise, Walk, first_step
 from dclust.algorithms.variational import Prior, Variational
 from dclust.kernels.projection import Projection
 from dclust.metrics.internal import Evaluation, Partition
@@ -116,6 +117,14 @@ def mixture(source: Source, kind: str) -> EM:
     return EM(Assigned(at), kind, max_iter=3)
 
 
+def stepwise(source: Source, kind: str) -> Stepwise:
+    """Two mixtures on their way, batch by batch."""
+    at = some_centers(np.concatenate([c.read().x for c in source.chunks]))
+    few = array_source(rows_of(source.dtype)[:300])
+    paths = tuple(first_step(EM(Assigned(at[:k]), kind), few, Serial()) for k in (4, 7))
+    return Stepwise(Walk(paths), 18, 200, (0, source.chunks[-1].stop), 2)
+
+
 def variational(source: Source, kind: str) -> Variational:
     """A posterior from random shares."""
     x = np.concatenate([c.read().x for c in source.chunks])
@@ -161,6 +170,8 @@ CASES = {
     "Discriminants with shrinkage": Case(
         partial(discriminants, shrinkage="auto"), labelled=True, blind=False
     ),
+    "Stepwise": Case(partial(stepwise, kind="full"), blind=False),
+    "Stepwise with weights, diag": Case(partial(stepwise, kind="diag"), weighted=True, blind=False),
     "EM": Case(partial(mixture, kind="full"), blind=False),
     "EM on bytes, tied": Case(partial(mixture, kind="tied"), np.uint8, blind=False),
     "EM with weights, diag": Case(partial(mixture, kind="diag"), weighted=True, blind=False),

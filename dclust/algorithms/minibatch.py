@@ -139,6 +139,11 @@ def drawn(source: Source, size: int, seed: int, step: int) -> list[Picked]:
         rows = np.sort((int(random.integers(n)) + np.arange(size)) % n)
     else:
         rows = np.unique(random.integers(n, size=size))
+    return by_chunk(source, rows)
+
+
+def by_chunk(source: Source, rows: np.ndarray) -> list[Picked]:
+    """Rows, increasing, with the chunks that hold them."""
     starts = np.array([c.start for c in source.chunks])
     owner = np.searchsorted(starts, rows, side="right") - 1
     return [Picked(source.chunks[c], rows[owner == c]) for c in np.unique(owner)]

@@ -1,4 +1,4 @@
-"""The verbs: ingest, inspect, verify, run, resume, status, assign, report, schema."""
+"""The verbs: verify, run, resume, status, assign, report and schema here, others beside."""
 
 import json
 import webbrowser
@@ -14,6 +14,7 @@ from dclust.cli.ingesting import ingest
 from dclust.cli.inspecting import inspect
 from dclust.cli.options import JSON, PATH, WHERE, WORKERS, print_json
 from dclust.cli.progress import Bars
+from dclust.cli.sampling import sample
 from dclust.cli.showing import run_state, summary
 from dclust.errors import CollectionError, SpecError
 
@@ -24,7 +25,7 @@ def main() -> None:
     """Cluster image collections of any size: exact, measured, resumable."""
 
 
-for verb in (ingest, inspect, export):
+for verb in (ingest, inspect, export, sample):
     main.add_command(verb)
 
 

@@ -13,14 +13,23 @@ from typing import TYPE_CHECKING, Any
 from rich.cells import cell_len, set_cell_size
 
 from dclust.collection.files import read_json
-from dclust.report.words import counted, share, short
+from dclust.report.words import counted, number, share, short
 
 if TYPE_CHECKING:  # importing Zarr takes a second that --help need not wait
     from dclust.collection.looking import Counts, Overview
     from dclust.collection.reading import Collection
 
 SHOWN_COUNTS = 10  # of classes, reasons, formats: the largest
-SHOWN = ("matched_accuracy", "nmi", "ari", "silhouette", "davies_bouldin", "inertia")
+SHOWN = (
+    "matched_accuracy",
+    "nmi",
+    "ari",
+    "silhouette",
+    "davies_bouldin",
+    "log_likelihood",
+    "bic",
+    "inertia",
+)
 
 
 def inspected(collection: "Collection") -> dict[str, Any]:
@@ -217,7 +226,12 @@ def summary(metrics: dict[str, Any]) -> list[str]:
     """A small table of the clusterings' scores."""
     lines = []
     for name, found in metrics["clusterings"].items():
-        parts = [f"{found['clusters']} clusters, {found['passes']} passes"]
+        passes = counted(found["passes"], "pass", "passes")
+        parts = [f"{counted(found['clusters'], 'cluster')}, {passes}"]
+        if found.get("converged") is False:
+            parts[0] += " (not enough to converge)"
+        if criteria := found.get("criteria"):
+            parts[0] += f" (of {', '.join(map(str, criteria['components']))} that of least BIC)"
         scores = {
             **{n: v for n, v in (found["internal"] or {}).items() if v},
             **(found["external"] or {}),
@@ -227,7 +241,7 @@ def summary(metrics: dict[str, Any]) -> list[str]:
             if value is None:
                 continue
             if isinstance(value, dict):
-                text = f"{value['value']:.4g}"
+                text = number(value["value"])
                 if "low" in value:
                     text += f" [{value['low']:.3f}, {value['high']:.3f}]"
             else:

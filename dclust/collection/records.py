@@ -1,7 +1,8 @@
 """A model on disk: one safetensors file, arrays as tensors and the rest as JSON; no pickle.
 
-Any frozen dataclass of arrays, numbers, strings, None and further dataclasses can be
-kept. It is written aside and renamed, so a checkpoint is whole or absent.
+Any frozen dataclass of arrays, numbers, strings, None, further dataclasses and tuples of them
+can be kept, and so can such a tuple. It is written aside and renamed, so a checkpoint is whole or
+absent.
 """
 
 import json
@@ -21,11 +22,21 @@ from dclust.errors import CollectionError
 T = TypeVar("T")
 
 
+def _is_record(value: Any) -> bool:
+    """Whether it is a dataclass or a tuple of them."""
+    return all(map(is_dataclass, value)) if isinstance(value, tuple) else is_dataclass(value)
+
+
 def _flatten(record: Any, at: str, arrays: dict[str, np.ndarray], plain: dict[str, Any]) -> None:
+    if isinstance(record, tuple):
+        plain[at + "*"] = len(record)
+        for i, one in enumerate(record):
+            _flatten(one, f"{at}{i}.", arrays, plain)
+        return
     plain[at + "!"] = type(record).__name__
     for field in fields(record):
         value, name = getattr(record, field.name), at + field.name
-        if is_dataclass(value):
+        if _is_record(value):
             _flatten(value, name + ".", arrays, plain)
         elif isinstance(value, np.ndarray):
             arrays[name] = np.asarray(value, value.dtype.newbyteorder("<"), order="C")
@@ -36,7 +47,7 @@ def _flatten(record: Any, at: str, arrays: dict[str, np.ndarray], plain: dict[st
 
 
 def save_record(path: Path, record: Any) -> None:
-    """Keep a dataclass of arrays and plain values; floats survive to the last bit."""
+    """Keep a dataclass of arrays and plain values, or several; floats survive to the last bit."""
     arrays: dict[str, np.ndarray] = {}
     plain: dict[str, Any] = {}
     _flatten(record, "", arrays, plain)
@@ -82,11 +93,13 @@ def load_record(path: Path, kinds: Sequence[type[Any]]) -> Any:
 def _build(
     at: str, kinds: dict[str, type], arrays: dict[str, np.ndarray], plain: dict[str, Any]
 ) -> Any:
+    if at + "*" in plain:
+        return tuple(_build(f"{at}{i}.", kinds, arrays, plain) for i in range(plain[at + "*"]))
     kind = kinds[plain[at + "!"]]
     values = {}
     for field in fields(kind):
         name = at + field.name
-        if f"{name}.!" in plain:
+        if f"{name}.!" in plain or f"{name}.*" in plain:
             values[field.name] = _build(f"{name}.", kinds, arrays, plain)
         elif name in arrays:
             values[field.name] = arrays[name]

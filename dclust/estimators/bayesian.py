@@ -131,10 +131,10 @@ degrees_of_freedom_prior_, covariance_prior_ :
             faults += self._other_priors()
         shape = shape_of(self.covariance_type, 1, columns)
         own = shape if self.covariance_type == "tied" else shape[1:]
-        arrays = self._arrays()
-        wrong = misfits(arrays, {"mean_prior": (columns,), "covariance_prior": own})
-        covariance = arrays["covariance_prior"]
-        if not wrong and covariance is not None and not positive(covariance, self.covariance_type):
+        shapes: dict[str, tuple[int, ...]] = {"mean_prior": (columns,), "covariance_prior": own}
+        wrong = misfits({name: getattr(self, name) for name in shapes}, shapes)
+        covariance = None if wrong else self._arrays()["covariance_prior"]
+        if covariance is not None and not positive(covariance, self.covariance_type):
             wrong = ["covariance_prior must be positive definite, and a matrix symmetric."]
         return faults + wrong
 

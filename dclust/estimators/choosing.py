@@ -8,21 +8,28 @@ from sklearn.utils import check_random_state
 
 from dclust.errors import DataError, SpecError, listed
 from dclust.estimators.base import Passes
+from dclust.estimators.mixing import refuse_unfit
+from dclust.kernels.gaussians import KINDS
 from dclust.passes.runner import Runner
 from dclust.selection.choosing import KChoice, choose
+from dclust.selection.components import choose_components
+
+MODELS = ("kmeans", "gmm")
 
 
 def choose_k(
     X: Any,
-    k: Iterable[int] = range(2, 21),
+    k: Iterable[int] | None = None,
     *,
+    model: str = "kmeans",
+    covariance_type: str = "full",
     n_init: int = 3,
     bootstraps: int = 5,
     references: int = 5,
     random_state: Any = None,
     runner: Runner | None = None,
 ) -> KChoice:
-    """How many clusters K-means should look for, or that no number is clear.
+    """How many clusters K-means or a mixture should look for, or that no number is clear.
 
     All models - every k from several starts and on several bootstraps - are fitted in the
     same passes: the rows are read as often as the slowest of them needs.
@@ -30,18 +37,23 @@ def choose_k(
     Parameters
     ----------
     X : (n, d) array, memmap, Zarr array, Dask array or Collection
-    k : iterable of int
-        Numbers of clusters to compare, at least two of them, none below 2. Let them reach
-        beyond what you expect: the largest is never the answer.
+    k : iterable of int, optional
+        Numbers of clusters to compare, at least two of them, none below 2 (1 for mixtures);
+        up to 20 by default. Let them reach beyond what you expect: the largest is never the
+        answer.
+    model : {"kmeans", "gmm"}
+        K-means, or mixtures of Gaussians (see the notes at the end).
+    covariance_type : {"full", "tied", "diag", "spherical"}
+        Of mixtures.
     n_init : int
-        Starts for each k, besides one from the next larger k with its closest clusters
-        merged; the best one counts, the spread is over all.
+        Starts for each k; the best one counts, the spread is over all. K-means has one more,
+        from the next larger k with its closest clusters merged.
     bootstraps : int
         Poisson replicates for the stability, at least 2. On each, every k is fitted from the
-        best of `n_init` seedings, and from the next larger k likewise.
+        best of `n_init` seedings, and from the next larger k likewise. None for mixtures.
     references : int
         Sets of uniform rows for the gap statistic, at least 2; with few of them the test
-        for structure is strict.
+        for structure is strict. None for mixtures.
     random_state : int, RandomState or None
         Seed of all draws.
     runner : Runner, optional
@@ -58,10 +70,12 @@ def choose_k(
         All that is wrong with the parameters.
     DataError
         Rows are not finite, or there are fewer distinct ones than clusters.
+    FootprintError
+        All mixtures together would not fit into memory.
 
     Notes
     -----
-    Each criterion names a k:
+    With K-means each criterion names a k:
 
     - inertia: the elbow, where the curve is farthest below its chord (Satopaa et al.,
       "Finding a Kneedle in a haystack", 2011).
@@ -80,12 +94,27 @@ def choose_k(
     not the largest candidate. Otherwise no k is clear, and `k` is None. That is also the
     answer for clusters that K-means cannot tell, such as rings or long bands. Skewed columns
     (exponential, say) may look like clusters where they meet; scale or transform them first.
+
+    With mixtures the answer is the k of least BIC (Schwarz, "Estimating the dimension of a
+    model", 1978), unless it is the largest candidate, or the least one above 1, or another k is
+    within 10 of it ("very strong" evidence: Kass and Raftery, 1995) or within what the fits,
+    which rest when a pass gains 1e-3 a row, leave open. The k of least AIC (Akaike, 1974) is
+    told beside it: the mixture that would foretell new rows best, often of more components. Both
+    count components, not clusters: one that is no ellipsoid takes several.
     """
-    asked: list[Any] = list(k)
+    mixtures = model == "gmm"
+    fewest = 1 if mixtures else 2
+    asked: list[Any] = list(range(fewest, 21) if k is None else k)
     faults = [
-        f"k={value!r} is not a whole number, at least 2."
+        f"k={value!r} is not a whole number, at least {fewest}."
         for value in asked
-        if not isinstance(value, Integral) or value < 2
+        if not isinstance(value, Integral) or value < fewest
+    ]
+    choices = ("model", model, MODELS), ("covariance_type", covariance_type, KINDS)
+    faults += [
+        f"{name}={value!r} is none of {', '.join(some)}."
+        for name, value, some in choices
+        if value not in some
     ]
     least: dict[str, tuple[Any, int]] = {
         "n_init": (n_init, 1),
@@ -109,5 +138,8 @@ def choose_k(
     source = rows._source(X)
     if source.rows < ks[-1]:
         raise DataError(f"k={ks[-1]} is more than the {source.rows} rows there are.")
-    random = check_random_state(random_state)
-    return choose(source, rows._runner(X), ks, n_init, bootstraps, references, random)
+    random, where = check_random_state(random_state), rows._runner(X)
+    if mixtures:
+        refuse_unfit(covariance_type, ks * n_init, source.columns, where)
+        return choose_components(source, where, ks, covariance_type, n_init, random)
+    return choose(source, where, ks, n_init, bootstraps, references, random)

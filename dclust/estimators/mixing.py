@@ -3,7 +3,7 @@
 import math
 import warnings
 from abc import ABCMeta, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
@@ -16,6 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from dclust.algorithms.drawing import draw
 from dclust.algorithms.kmeans import scratch_bytes
 from dclust.algorithms.mixture import (
     EM,
@@ -31,9 +32,10 @@ from dclust.errors import DataError, FootprintError, SpecError, listed
 from dclust.estimators.base import Passes, is_dask
 from dclust.kernels.gaussians import KINDS, Gaussians
 from dclust.passes.blocks import Block
+from dclust.passes.loop import Algorithm, fit
 from dclust.passes.runner import FAN_IN, Runner, one_blas_thread
 from dclust.passes.sources import Source
-from dclust.selection.mixtures import INITS, best_mixture, starts
+from dclust.selection.mixtures import INITS, KEPT, best_mixture, starts, stepwise_starts
 
 GiB = 2**30
 
@@ -78,7 +80,8 @@ class Mixing(DensityMixin, Passes, metaclass=ABCMeta):  # type: ignore[misc]
                 f"n_samples={source.rows} should be >= n_components={self.n_components}. "
                 "Ask for fewer components."
             )
-        self._refuse_unfit(source.columns)
+        sizes = [self.n_components] * (self.n_init + self._stepwise * KEPT[0])
+        refuse_unfit(self.covariance_type, sizes, source.columns, runner)
         longest = max(c.stop - c.start for c in source.chunks)
         spare = self.n_init * scratch_bytes(self.n_components, source.columns, longest)
         held = runner.hold(source.chunks, spare if self.init_params == "kmeans" else 0)
@@ -122,8 +125,22 @@ class Mixing(DensityMixin, Passes, metaclass=ABCMeta):  # type: ignore[misc]
         if given is not None:
             return [self._algorithm(given)]
         random, k = check_random_state(self.random_state), self.n_components
-        begun = starts(source, runner, k, self.init_params, random, self.n_init, held)
+
+        def learn(_: str, one: Algorithm) -> Any:
+            return fit(one, source, runner)
+
+        how = [k], self.init_params, random, self.n_init
+        begun: Sequence[Begun]
+        if self._stepwise:
+            begun = stepwise_starts(source, runner, *how, held, self._algorithm, learn)
+        else:
+            begun = starts(source, runner, *how, held, learn)
         return [self._algorithm(begin) for begin in begun]
+
+    @property
+    def _stepwise(self) -> bool:
+        """Whether to begin with steps on batches."""
+        return False
 
     def _given(self) -> Mixture | None:
         """The mixture to begin with, if it is wholly given."""
@@ -156,23 +173,6 @@ class Mixing(DensityMixin, Passes, metaclass=ABCMeta):  # type: ignore[misc]
                     f"{self.n_components} {self.covariance_type} ones of {columns} are asked."
                 )
         return faults
-
-    def _refuse_unfit(self, d: int) -> None:
-        """Refuse covariances that memory would not hold: a few models, a tree of summaries."""
-        kind, free = self.covariance_type, psutil.virtual_memory().available
-
-        def need(k: int) -> int:
-            model, summary = footprint(kind, k, d)
-            return int(self.n_init * (3 * model + (FAN_IN + 4) * summary))
-
-        if (needed := need(self.n_components)) > free:
-            most = max((k for k in _halvings(self.n_components) if need(k) <= free), default=0)
-            instead = f"{most} would fit" if most else "not even one fits"
-            raise FootprintError(
-                f"{self.n_components} {kind} components of {d} columns need {needed / GiB:,.1f} "
-                f"GiB, {free / GiB:,.1f} are free; {instead}. Ask for fewer, take "
-                "covariance_type='diag', or reduce the columns first, by PCA."
-            )
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
         """Fit and return the likeliest component of each row, under the components returned."""
@@ -219,23 +219,39 @@ class Mixing(DensityMixin, Passes, metaclass=ABCMeta):  # type: ignore[misc]
         check_is_fitted(self)
         if not isinstance(n_samples, Integral) or n_samples < 1:
             raise SpecError(f"n_samples={n_samples!r} is not a whole number, at least 1.")
-        random, (k, d) = check_random_state(self.random_state), self.means_.shape
-        counts = random.multinomial(n_samples, self.weights_ / self.weights_.sum())
-        component = np.repeat(np.arange(k), counts)
-        away = random.standard_normal((n_samples, d))
-        with one_blas_thread():
-            if self.covariance_type in ("diag", "spherical"):
-                away *= np.sqrt(self.covariances_.reshape(k, -1))[component]
-            else:
-                lower = np.broadcast_to(np.linalg.cholesky(self.covariances_), (k, d, d))
-                for j in range(k):
-                    away[component == j] = away[component == j] @ lower[j].T
-        return self.means_[component] + away, component
+        random, weights = check_random_state(self.random_state), self.weights_
+        counts = random.multinomial(n_samples, weights / weights.sum())
+        component = np.repeat(np.arange(len(weights)), counts)
+        return draw(self._mixture, component, random), component
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = False
         return tags
+
+
+def refuse_unfit(kind: str, sizes: Sequence[int], d: int, runner: Runner) -> None:
+    """Refuse mixtures of such sizes that memory would not hold, here or where passes run.
+
+    Raises
+    ------
+    FootprintError
+        With what they need: a few models of each, a tree of summaries.
+    """
+    free, k = min(psutil.virtual_memory().available, *runner.free()), max(sizes)
+
+    def need(most: int) -> int:
+        parts = [footprint(kind, min(size, most), d) for size in sizes]
+        return int(sum(3 * model + (FAN_IN + 4) * summary for model, summary in parts))
+
+    if (needed := need(k)) > free:
+        most = max((n for n in _halvings(k) if need(n) <= free), default=0)
+        instead = f"{most} would fit" if most else "not even one fits"
+        raise FootprintError(
+            f"{k} {kind} components of {d} columns need {needed / GiB:,.1f} GiB, "
+            f"{free / GiB:,.1f} are free; {instead}. Ask for fewer, take covariance_type='diag', "
+            "or reduce the columns first, by PCA."
+        )
 
 
 def number(value: object) -> bool:
@@ -260,13 +276,21 @@ def shape_of(kind: str, k: int, d: int) -> tuple[int, ...]:
     return shapes[kind]
 
 
-def misfits(given: dict[str, np.ndarray | None], shapes: dict[str, tuple[int, ...]]) -> list[str]:
-    """What is wrong with the shapes and numbers of arrays, where they are given."""
+def misfits(given: dict[str, Any], shapes: dict[str, tuple[int, ...]]) -> list[str]:
+    """What is wrong with arrays, where they are given."""
     faults = []
     for name, value in given.items():
-        if value is not None and value.shape != shapes[name]:
-            faults.append(f"{name} has shape {value.shape}, {shapes[name]} is needed.")
-        elif value is not None and not np.isfinite(value).all():
+        try:
+            found = None if value is None else np.asarray(value, np.float64)
+        except (TypeError, ValueError):
+            faults.append(
+                f"{name} has rows of different lengths, or holds what is not a number; "
+                f"{shapes[name]} numbers are needed."
+            )
+            continue
+        if found is not None and found.shape != shapes[name]:
+            faults.append(f"{name} has shape {found.shape}, {shapes[name]} is needed.")
+        elif found is not None and not np.isfinite(found).all():
             faults.append(f"{name} holds NaN or infinity.")
     return faults
 

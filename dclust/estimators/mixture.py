@@ -1,6 +1,5 @@
 """Gaussian mixtures as scikit-learn users know them, on rows of any kind and number."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -8,6 +7,7 @@ import numpy as np
 from dclust.algorithms.mixture import EM, Begun, Fixed, Mixture
 from dclust.estimators.mixing import Mixing, misfits, positive, shape_of
 from dclust.passes.runner import Runner
+from dclust.selection.mixtures import aic, bic, free_parameters
 
 
 class GaussianMixture(Mixing):
@@ -35,8 +35,12 @@ class GaussianMixture(Mixing):
     means_init : (k, d) array, optional
     precisions_init : array of the shape of `covariances_`, optional
     random_state : int, RandomState or None
+    stepwise : bool
+        Begin with one look at the rows and one read of steps on small batches, and leave to
+        full passes what those cannot tell; not where the start is given. For many rows that
+        stay in memory, or for a collection in random order; others are read for each batch.
     warm_start : bool
-        Go on from the last fit.
+        Go on from the last fit, without any start.
     runner : Runner, optional
         As in `KMeans`.
 
@@ -58,9 +62,14 @@ class GaussianMixture(Mixing):
     "spherical") is given part of the covariance of all components together, and one that is
     left with less than half a row takes half of the heaviest.
 
+    With `stepwise`, a dozen starts take steps on a sample of half the rows (32 MiB at most) and
+    the likeliest goes on with all of them: of a few million rows, reading is what takes time.
+
     References
     ----------
-    Dempster, Laird and Rubin, "Maximum likelihood from incomplete data", 1977.
+    Dempster, Laird and Rubin, "Maximum likelihood from incomplete data", 1977. Cappé and
+    Moulines, "On-line expectation-maximization", 2009. Liang and Klein, "Online EM for
+    unsupervised models", 2009.
     """
 
     def __init__(
@@ -76,6 +85,7 @@ class GaussianMixture(Mixing):
         weights_init: Any = None,
         means_init: Any = None,
         precisions_init: Any = None,
+        stepwise: bool = False,
         random_state: Any = None,
         warm_start: bool = False,
         runner: Runner | None = None,
@@ -90,9 +100,14 @@ class GaussianMixture(Mixing):
         self.weights_init = weights_init
         self.means_init = means_init
         self.precisions_init = precisions_init
+        self.stepwise = stepwise
         self.random_state = random_state
         self.warm_start = warm_start
         self.runner = runner
+
+    @property
+    def _stepwise(self) -> bool:
+        return self.stepwise
 
     def _fixed(self) -> Fixed:
         given = (self.weights_init, self.means_init, self.precisions_init)
@@ -112,16 +127,16 @@ class GaussianMixture(Mixing):
         faults = super()._faults(columns)
         if faults:
             return faults
-        k, d, kind, fixed = self.n_components, columns, self.covariance_type, self._fixed()
+        k, d, kind = self.n_components, columns, self.covariance_type
         shapes = {
             "weights_init": (k,),
             "means_init": (k, d),
             "precisions_init": shape_of(kind, k, d),
         }
-        given = (fixed.weights, fixed.means, fixed.precisions)
-        faults += misfits(dict(zip(shapes, given, strict=True)), shapes)
+        faults += misfits({name: getattr(self, name) for name in shapes}, shapes)
         if faults:
             return faults
+        fixed = self._fixed()
         w, p = fixed.weights, fixed.precisions
         if w is not None and ((w < 0).any() or abs(w.sum() - 1) > 1e-6):
             faults.append(f"weights_init must not be negative and add up to 1, not {w.sum():.6g}.")
@@ -132,14 +147,12 @@ class GaussianMixture(Mixing):
     def bic(self, X: Any) -> float:
         """Bayesian information criterion of rows: the less, the better."""
         log = self.score_samples(X)
-        return float(self._n_parameters() * math.log(len(log)) - 2 * np.sum(log))
+        return bic(np.sum(log), self._free, len(log))
 
     def aic(self, X: Any) -> float:
         """Akaike's information criterion of rows: the less, the better."""
-        return float(2 * self._n_parameters() - 2 * np.sum(self.score_samples(X)))
+        return aic(np.sum(self.score_samples(X)), self._free)
 
-    def _n_parameters(self) -> int:
-        """How many numbers are free."""
-        k, d = self.means_.shape
-        free = {"full": k * d * (d + 1) // 2, "tied": d * (d + 1) // 2, "diag": k * d}
-        return int(free.get(self.covariance_type, k) + k * d + k - 1)
+    @property
+    def _free(self) -> int:
+        return free_parameters(self.covariance_type, *self.means_.shape)

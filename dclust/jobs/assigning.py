@@ -1,4 +1,4 @@
-"""New images, saved model: each goes through the same steps and takes the nearest center."""
+"""New images, saved model: each goes through the same steps and takes its cluster."""
 
 import shutil
 from dataclasses import replace
@@ -10,27 +10,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dclust.algorithms.kmeans import Centers
-from dclust.algorithms.labels import WriteLabels
-from dclust.algorithms.nearness import Given
-from dclust.algorithms.pca import Axes
 from dclust.collection.files import aside, located, locked, publish, read_json, write_json
-from dclust.collection.layout import Layout
 from dclust.collection.reading import Collection
-from dclust.collection.records import load_record
 from dclust.collection.slicing import tail_of
 from dclust.collection.sources import full_name
 from dclust.collection.writing import SEAL, write_table
 from dclust.errors import CollectionError, SpecError
-from dclust.ingest.features import sealed_rows
 from dclust.ingest.ingesting import ingest
 from dclust.ingest.planning import Settings
-from dclust.jobs.clustering import LABELS, MODELS
-from dclust.jobs.rows import features_of, reduced
+from dclust.jobs.labelling import LIKELIHOOD, Model, clusters, labelled, published, published_run
+from dclust.jobs.rows import axes_of, features_of, reduced
 from dclust.jobs.spec import FeaturesPart
 from dclust.passes.runner import Runner
 from dclust.passes.threads import Threads
-from dclust.passes.writing import Write, each
 
 
 def assign(
@@ -63,10 +55,8 @@ def assign(
     SpecError
         There is no such clustering, or its features cannot be computed from images.
     """
-    results, runner = Path(run) / "results", runner or Threads()
-    if not results.exists():
-        raise CollectionError(f"{run} has no results yet. Finish it: `dclust resume {run}`.")
-    pipeline = read_json(results / "model" / "pipeline.json", f"the run {run}", "Run it again.")
+    runner = runner or Threads()
+    results, pipeline = published_run(run)
     name = name or pipeline["names"][0]
     if name not in pipeline["names"]:
         raise SpecError(f"{run} has no clustering {name!r}: {', '.join(pipeline['names'])}.")
@@ -76,8 +66,7 @@ def assign(
             f"{run} learned from features given in {features.from_}; new images have none. "
             "Predict on your own features with the estimators instead."
         )
-    kinds = (*MODELS, Axes)
-    model: Any = load_record(results / name / "model" / "centers.safetensors", kinds)
+    model = published(results / name)
     given = located(source) if not source.startswith("sklearn:") else None
     known = Collection(given) if given is not None and (given / SEAL).exists() else None
     start = _first_new(known, Path(run), pipeline, name) if known else 0
@@ -97,16 +86,9 @@ def assign(
                 collection = tail_of(known, start, work / "tail.zarr") if start else known
             _fits(collection, pipeline, run)
             rows = features_of(features, collection, work, runner)
-            axes = results / "model" / "axes.safetensors"
-            if axes.exists():
-                rows = reduced(load_record(axes, kinds), rows, work, runner)
-            chunks = rows.source().chunks
-            step = chunks[0].stop - chunks[0].start
-            layout = Layout(collection.rows, step, LABELS)
-            root = work / "labels.zarr"
-            make = WriteLabels(Given(model.at), model.grid)
-            each(runner, Write(str(root), layout, make), chunks)
-            labels = sealed_rows(root, layout, collection)
+            if axes := axes_of(results / "model"):
+                rows = reduced(axes, rows, work, runner)
+            labels, _ = labelled(model, rows, runner, work / "labels.zarr")
         made = work / "published"
         about = {"run": str(run), "clustering": name, "source": full_name(source)}
         about["start"] = start
@@ -174,21 +156,24 @@ def _fits(collection: Collection, pipeline: dict[str, Any], run: str | Path) -> 
 
 
 def _write(
-    made: Path, labels: Collection, collection: Collection, model: Centers, about: dict[str, Any]
+    made: Path, labels: Collection, collection: Collection, model: Model, about: dict[str, Any]
 ) -> None:
     there = labels.valid(0, labels.rows)
+    columns = {"cluster": "label", "distance": "distance"}
+    if LIKELIHOOD.name in labels.columns:
+        columns |= {LIKELIHOOD.name: LIKELIHOOD.name}
+    found = {n: pa.array(labels.read(c, 0, labels.rows), mask=~there) for n, c in columns.items()}
     table = pa.table(
         {
             "row": np.arange(labels.rows) + about["start"],
             "source": collection.table(["source"])["source"],
-            "cluster": pa.array(labels.read("label", 0, labels.rows), mask=~there),
-            "distance": pa.array(labels.read("distance", 0, labels.rows), mask=~there),
+            **found,
             "status": collection.table(["status"])["status"],
         }
     )
     made.mkdir()
     write_table(made / "labels.parquet", table.filter(pc.not_equal(table["status"], "padding")))
-    counts = np.bincount(labels.read("label", 0, labels.rows)[there], minlength=len(model.at))
+    counts = np.bincount(labels.read("label", 0, labels.rows)[there], minlength=clusters(model))
     write_json(
         made / "assigned.json",
         {

@@ -103,10 +103,11 @@ class RunFolder:
                 found += [event] if event["event"] == kind else []
         return found
 
-    def curve(self, name: str) -> list[float]:
-        """The score after each pass of a fit, whichever attempt made it."""
-        scores = {e["step"]: e["score"] for e in self.told("model") if e.get("model") == name}
-        return [scores[s] for s in sorted(scores) if scores[s] is not None]
+    def curve(self, name: str, which: int = 0) -> list[float]:
+        """The score after each pass of a fit, whichever attempt made it; of one of several."""
+        told = [e for e in self.told("model") if e.get("model") == name]
+        scores = {e["steps"][which]: e["scores"][which] for e in told}
+        return [scores[s] for s in sorted(scores, key=lambda s: s or 0) if scores[s] is not None]
 
     def _count(self, event: dict[str, Any]) -> None:
         step = event["stage"]
@@ -155,9 +156,13 @@ class RunFolder:
 
     def checkpoint(self, name: str, model: Any, last: bool = False) -> None:
         """Keep a model: after a pass, at most every few seconds, and always the last."""
-        score, step = getattr(model, "score", None), getattr(model, "step", None)
-        score = score if score is None or math.isfinite(score) else None
-        self.events.tell("model", {"model": name, "score": score, "step": step})
+        several = model if isinstance(model, tuple) else (model,)
+        scores = [getattr(one, "score", None) for one in several]
+        scores = [s if s is None or math.isfinite(s) else None for s in scores]
+        steps = [getattr(one, "step", None) for one in several]
+        step, score = steps[0], scores[0] if len(several) == 1 else None
+        about = {"score": score, "step": step, "scores": scores, "steps": steps}
+        self.events.tell("model", {"model": name, **about})
         self._unsaved = name, model
         if last or time.monotonic() - self._saved >= self.spec.checkpoint_seconds:
             self._save(name, model)

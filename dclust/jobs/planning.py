@@ -1,25 +1,28 @@
 """What a job will read and hold, told before it runs; refused where it cannot fit."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from dclust.algorithms.mixture import footprint as mixture_bytes
 from dclust.algorithms.pca import TILE, directions, squares
-from dclust.algorithms.seeding import sample_size
+from dclust.algorithms.seeding import SAMPLE_BYTES, sample_size
 from dclust.algorithms.subspace import MOST
 from dclust.collection.layout import Layout
 from dclust.collection.reading import Collection
 from dclust.ingest.features import HogColour, Pixels
-from dclust.jobs.clustering import spare_bytes
+from dclust.jobs.fitting import spare_bytes
 from dclust.jobs.rows import image_shape
-from dclust.jobs.spec import KMeansPart, MiniBatchPart, Spec
+from dclust.jobs.spec import GMMPart, KMeansPart, MiniBatchPart, Spec
+from dclust.kernels.mixture import SLAB
 from dclust.passes.cluster import Room
 from dclust.passes.footprint import KEPT, TASK, Footprint, MiB, check, project
 from dclust.passes.runner import SPILL, holdable
 from dclust.passes.sources import Source, grouped_rows
-from dclust.selection.restarts import nested_size
+from dclust.selection.mixtures import WINDOW_BYTES
+from dclust.selection.restarts import Course, nested_size
 from dclust.summaries.scatter import NARROW
 
 ROUNDS = 5  # of k-means||
@@ -104,8 +107,15 @@ def plan_job(spec: Spec, collection: Collection, room: Room) -> Plan:
         held = holdable(source.nbytes + spare * len(source.chunks), free)
         held_all &= held
         labelled = "label" in collection.columns
-        footprint, reads, most = _cluster_step(settings, source, room, spare, held, labelled)
         advice = "Use fewer clusters or columns (`reduce`), or workers with more memory."
+        if isinstance(settings, GMMPart):
+            found = _mixture_step(settings, source, room, spare, held, labelled)
+            if found[0].peak > 0.94 * room.memory:
+                fits = _fitting(settings, source, room)
+                advice = f"{fits} Or reduce the columns first (`reduce`), or use larger workers."
+        else:
+            found = _centers_step(settings, source, room, spare, held, labelled)
+        footprint, reads, most = found
         check(footprint, room, name, advice)
         steps.append((name, reads, footprint))
         total += most
@@ -183,7 +193,7 @@ def _reduce_step(spec: Spec, source: Source, room: Room) -> tuple[str, str, Foot
     return "pca", f"{reads} of the features", check(footprint, room, "PCA", advice)
 
 
-def _cluster_step(
+def _centers_step(
     part: KMeansPart | MiniBatchPart,
     source: Source,
     room: Room,
@@ -215,3 +225,36 @@ def _cluster_step(
         return footprint, f"{words} + {fixed} reads", float(passes + fixed)
     words = f"draws worth at most {part.max_iter:,} reads + {1 + last + rounds}"
     return footprint, words, float(part.max_iter + 1 + last + rounds)
+
+
+def _mixture_step(
+    part: GMMPart, source: Source, room: Room, spare: int, held: bool, labelled: bool
+) -> tuple[Footprint, str, float]:
+    k, d, starts = max(part.sizes), source.columns, part.n_init
+    bytes_of = [mixture_bytes(part.covariance_type, size, d) for size in part.sizes]
+    model, summary = (starts * sum(parts) for parts in zip(*bytes_of, strict=True))
+    sample = min(sample_size(k, source.rows, d * source.dtype.itemsize), source.rows) * d * 8
+    sample = max(sample, 2 * SAMPLE_BYTES * part.stepwise)
+    sums = starts * sum(part.sizes) * (d + 4) * 8  # of the K-means they begin with
+    work = 32 * SLAB + 3 * sums
+    # What is compared with rows is made of the model once more.
+    footprint = project(room, source, max(sample, sums, summary), 2 * model, work, spare, held)
+    words, passes = f"at most {part.max_iter:,} passes", part.max_iter
+    # First covariances, or steps; likelihoods of several; labels, spread, silhouettes, classes.
+    fixed = 2 + (len(part.sizes) > 1) + 3 + labelled
+    if part.stepwise:
+        words = f"steps worth 1 read, {words}"
+        window = 0 if held else min(WINDOW_BYTES, source.nbytes) // room.workers + source.largest
+        footprint = replace(footprint, held=footprint.held + window)
+    elif part.init_params == "kmeans":
+        words, passes = f"at most {Course.max_iter:,} of K-means, {words}", passes + Course.max_iter
+    return footprint, f"{words} + {fixed} reads", float(passes + fixed)
+
+
+def _fitting(part: GMMPart, source: Source, room: Room) -> str:
+    """How many components would fit, in a sentence."""
+    for i in range(1, max(part.sizes).bit_length()):
+        fewer = part.model_copy(update={"n_components": max(part.sizes) >> i})
+        if _mixture_step(fewer, source, room, 0, False, False)[0].peak <= 0.94 * room.memory:
+            return f"{fewer.n_components:,} {part.covariance_type} components would fit."
+    return f"Not even one {part.covariance_type} component fits; use `covariance_type: diag`."

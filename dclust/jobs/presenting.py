@@ -7,13 +7,16 @@ import numpy as np
 import pyarrow.compute as pc
 import yaml
 
-from dclust.algorithms.pca import PCA, project
+from dclust.algorithms.pca import PCA, Axes, project
 from dclust.collection.files import read_json
-from dclust.collection.looking import class_name, names_of
+from dclust.collection.looking import class_name
 from dclust.collection.reading import Collection
+from dclust.jobs.album import Album
 from dclust.jobs.folder import RunFolder
+from dclust.jobs.painting import painter_of
+from dclust.jobs.portraits import Portraits
 from dclust.jobs.publishing import Result, sampled_silhouettes
-from dclust.jobs.rows import Rows, image_shape
+from dclust.jobs.rows import Rows, axes_of, image_shape
 from dclust.jobs.spec import Spec
 from dclust.kernels.draws import uniform
 from dclust.metrics.external import matching
@@ -24,36 +27,18 @@ from dclust.report.findings import (
     ClusterFindings,
     Clustering,
     Confusion,
+    Criteria,
     Findings,
-    Picture,
     Score,
 )
-from dclust.summaries.sample import Strata
 
 FAILED_SHOWN, DUPLICATES_SHOWN, MAP_ROWS = 200, 24, 5000
 MOST_CLASSES = 200
-
-
-class Album:
-    """Pictures of rows, read together: all that a page will show, by row."""
-
-    def __init__(self, collection: Collection, rows: np.ndarray) -> None:
-        wanted = np.unique(rows)
-        self.names = names_of(collection, wanted)
-        self.pixels: dict[int, np.ndarray] = {}
-        if image_shape(collection) is not None and len(wanted):
-            images = collection.take("images", wanted)
-            self.pixels = dict(zip(wanted.tolist(), images, strict=True))
-
-    def picture(self, row: int, note: str = "") -> Picture | None:
-        """One row's picture; None where there are no images."""
-        pixels = self.pixels.get(row)
-        return None if pixels is None else Picture(row, self.names[row], pixels, note)
-
-    def pictures(self, rows: np.ndarray, notes: list[str]) -> tuple[Picture, ...]:
-        """Several rows' pictures."""
-        found = [self.picture(int(r), n) for r, n in zip(rows, notes, strict=True)]
-        return tuple(p for p in found if p is not None)
+CURVES = {
+    "kmeans": "inertia",
+    "minibatch_kmeans": "smoothed batch inertia",
+    "gmm": "mean log-likelihood",
+}
 
 
 def findings_of(
@@ -77,8 +62,9 @@ def findings_of(
         for f in failed.slice(0, FAILED_SHOWN).to_pylist()
     ]
     groups = (album.pictures(np.array(g), [""] * len(g)) for g in duplicates)
+    axes = axes_of(run.path)
     clusterings = (
-        _clustering(r, s, album, collection, spec, steps, rows.source().nbytes, at)
+        _clustering(r, s, album, collection, spec, steps, rows.source().nbytes, at, axes)
         for r, s in zip(results, shown, strict=True)
     )
     return Findings(
@@ -131,16 +117,6 @@ def _largest(result: Result, spec: Spec) -> np.ndarray:
     return np.lexsort((np.arange(len(count)), -count))[: spec.report.clusters]
 
 
-def _rows_of(strata: Strata, cluster: int) -> np.ndarray:
-    start, stop = np.searchsorted(strata.label, [cluster, cluster + 1])
-    return strata.row[start:stop]
-
-
-def _keys_of(strata: Strata, cluster: int) -> np.ndarray:
-    start, stop = np.searchsorted(strata.label, [cluster, cluster + 1])
-    return strata.key[start:stop]
-
-
 def _all_rows(
     results: list[Result], shown: list[np.ndarray], duplicates: list[list[int]]
 ) -> np.ndarray:
@@ -150,7 +126,12 @@ def _all_rows(
         spread = result.found.spread
         assert spread is not None
         for strata in (spread.typical, spread.border, spread.outlying):
-            parts += [_rows_of(strata, int(c)) for c in clusters]
+            parts += [strata.of_cluster(int(c))[0] for c in clusters]
+        if result.likelihoods is not None:
+            ranked = result.likelihoods.ranked
+            parts += [ranked.most.row, ranked.least.row]
+            for strata in (ranked.likely, ranked.unlikely):
+                parts += [strata.of_cluster(int(c))[0] for c in clusters]
     return np.concatenate([np.empty(0, np.int64), *parts])
 
 
@@ -163,11 +144,16 @@ def _clustering(
     steps: dict[str, dict[str, Any]],
     nbytes: int,
     at: np.ndarray,
+    axes: Axes | None,
 ) -> Clustering:
     mine = [s for n, s in steps.items() if n.endswith(f"-{result.name}")]
     reads = sum(s["read_bytes"] for s in mine) / max(nbytes, 1)
     spread = result.found.spread
     assert spread is not None
+    painter = painter_of(spec.features, image_shape(collection), axes)
+    portraits = Portraits(result, album, painter, spec.seed, spec.report.pictures)
+    likely, unlikely = portraits.overall()
+    criteria = result.more.get("criteria")
     return Clustering(
         name=result.name,
         settings=dict(result.settings),
@@ -176,14 +162,15 @@ def _clustering(
         passes=result.passes,
         reads=reads,
         convergence=result.curve,
-        convergence_name="inertia"
-        if result.name.startswith("kmeans")
-        else "smoothed batch inertia",
-        clusters=tuple(_cluster(result, int(c), album, collection) for c in shown),
+        convergence_name=CURVES[result.name.split("-")[0]],
+        clusters=tuple(_cluster(result, int(c), album, collection, portraits) for c in shown),
         sizes=result.evaluation.partition.count,
         noise=spread.noise,
         confusion=_confusion(result, collection),
         map_labels=result.labels.take("label", at).astype(np.int64),
+        criteria=Criteria(**criteria) if criteria else None,
+        likely=likely,
+        unlikely=unlikely,
     )
 
 
@@ -205,25 +192,28 @@ def _score(name: str, found: Estimate, sampled: str) -> Score:
     return Score(name, found.value, found.low, found.high, note)
 
 
-def _cluster(result: Result, number: int, album: Album, collection: Collection) -> ClusterFindings:
+def _cluster(
+    result: Result, number: int, album: Album, collection: Collection, portraits: Portraits
+) -> ClusterFindings:
     partition, spread = result.evaluation.partition, result.found.spread
     assert spread is not None
-    count = int(partition.count[number])
-    typical = _rows_of(spread.typical, number)
-    near = [f"{d:.3g}" for d in _keys_of(spread.typical, number)]
-    edge = [f"{s:.2f}" for s in _keys_of(spread.border, number)]
-    far = [f"{-d:.3g}" for d in _keys_of(spread.outlying, number)]
+    count, component = int(partition.count[number]), portraits.component(number)
+    typical = album.strip(spread.typical, number, ".3g")
+    border = album.strip(spread.border, number, ".2f")
+    outlying = album.strip(spread.outlying, number, ".3g", -1)
+    likeliest = component is not None  # then those tell what is typical
     return ClusterFindings(
         number=number,
         size=count,
         share=count / max(int(partition.count.sum()), 1),
         mean_distance=float(spread.distance[number] / max(count, 1)),
         silhouette=sampled_silhouettes(result)[number],
-        medoid=album.picture(int(typical[0]), near[0]) if len(typical) else None,
-        typical=album.pictures(typical[1:], near[1:]),
-        border=album.pictures(_rows_of(spread.border, number), edge),
-        outlying=album.pictures(_rows_of(spread.outlying, number), far),
+        medoid=typical[0] if typical else None,
+        typical=() if likeliest else typical[1:],
+        border=border,
+        outlying=() if likeliest else outlying,
         classes=_classes(result, number, collection),
+        component=component,
     )
 
 

@@ -11,17 +11,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from dclust.algorithms.mixture import Mixture
 from dclust.collection.files import publish, sync_file, write_file, write_json
 from dclust.collection.looking import names_of
 from dclust.collection.reading import Collection
 from dclust.collection.writing import write_table
-from dclust.jobs.clustering import (
-    evaluation_of,
-    internal_scores,
-    labels_of,
-    measured_of,
-)
 from dclust.jobs.folder import RunFolder
+from dclust.jobs.labelling import (
+    LIKELIHOOD,
+    MODELS,
+    Model,
+    file_of,
+    labels_of,
+)
+from dclust.jobs.measuring import Likelihoods, evaluation_of, internal_scores, measured_of
+from dclust.jobs.rows import AXES
 from dclust.metrics.external import external_scores
 from dclust.metrics.internal import Estimate, Evaluation, Findings
 from dclust.summaries.contingency import Contingency
@@ -36,12 +40,15 @@ class Result:
     evaluation: Evaluation
     found: Findings
     table: Contingency | None
+    likelihoods: Likelihoods | None  # of mixtures
+    model: Model
     labels: Collection
     internal: dict[str, Estimate | None]
     external: dict[str, float]
     passes: int
     curve: tuple[float, ...]
     seconds: float
+    more: dict[str, Any]  # of mixtures: whether they converged, and criteria by size
 
 
 def result_of(run: RunFolder, name: str, steps: dict[str, dict[str, Any]]) -> Result:
@@ -59,12 +66,15 @@ def result_of(run: RunFolder, name: str, steps: dict[str, dict[str, Any]]) -> Re
         evaluation,
         measured.found,
         table,
+        measured.likelihoods,
+        run.kept(name, MODELS),
         labels_of(run, name),
-        internal_scores(evaluation, measured.found, labelled["inertia"]),
+        internal_scores(evaluation, measured.found, labelled),
         external,
         fitted["passes"],
         tuple(fitted["curve"]),
         fitted["seconds"] + labelled["seconds"],
+        {name: fitted[name] for name in ("converged", "criteria") if name in fitted},
     )
 
 
@@ -86,6 +96,7 @@ def metrics_of(result: Result, seed: int) -> dict[str, Any]:
         "seconds": round(result.seconds, 3),
         "clusters": len(result.evaluation.partition.count),
         "noise_rows": result.found.spread.noise if result.found.spread else 0,
+        **result.more,
         "internal": internal,
         "external": result.external or None,
     }
@@ -100,11 +111,13 @@ def cluster_table(result: Result, sources: dict[int, str]) -> pa.Table:
     for label, row in zip(spread.typical.label[::-1], spread.typical.row[::-1], strict=True):
         medoid[int(label)] = int(row)
     values = sampled_silhouettes(result)
+    weight = {"weight": result.model.weights} if isinstance(result.model, Mixture) else {}
     return pa.table(
         {
             "cluster": np.arange(k),
             "size": count,
             "share": count / max(int(count.sum()), 1),
+            **weight,
             "mean_distance": spread.distance / np.maximum(count, 1),
             "mean_squared_distance": partition.square / np.maximum(count, 1),
             "silhouette": pa.array(values, pa.float64()),
@@ -126,16 +139,20 @@ def sampled_silhouettes(result: Result) -> list[float | None]:
 
 
 def write_rows(path: Path, result: Result, collection: Collection) -> None:
-    """One line for each row: its source, cluster, distance, and silhouette where sampled."""
-    schema = pa.schema(
-        [
-            ("row", pa.int64()),
-            ("source", pa.string()),
-            ("cluster", pa.int32()),
-            ("distance", pa.float32()),
-            ("silhouette", pa.float64()),
-        ]
-    )
+    """One line for each row: its source, cluster, distance, and silhouette where sampled.
+
+    Of mixtures also its log-likelihood and whether that makes it an outlier.
+    """
+    fields = [
+        ("row", pa.int64()),
+        ("source", pa.string()),
+        ("cluster", pa.int32()),
+        ("distance", pa.float32()),
+        ("silhouette", pa.float64()),
+    ]
+    if result.likelihoods is not None:
+        fields += [(LIKELIHOOD.name, pa.float32()), ("outlier", pa.bool_())]
+    schema = pa.schema(fields)
     known: dict[int, float] = {}
     if result.found.silhouette is not None and result.found.spread is not None:
         rows = result.found.spread.sample.row
@@ -154,6 +171,10 @@ def write_rows(path: Path, result: Result, collection: Collection) -> None:
                 pa.array(labels.read("distance", start, stop), mask=~there),
                 pa.array([known.get(int(i)) for i in numbers], pa.float64()),
             ]
+            if result.likelihoods is not None:
+                log, most = labels.read(LIKELIHOOD.name, start, stop), result.likelihoods.outlier
+                outlier = log <= (-np.inf if most is None else most)
+                columns += [pa.array(log, mask=~there), pa.array(outlier, mask=~there)]
             part = pa.Table.from_arrays(columns, schema=schema)
             writer.write_table(part.filter(pc.not_equal(batch["status"], "padding")))
             start = stop
@@ -185,7 +206,7 @@ def publish_results(
         shutil.copytree(str(result.labels.path), folder / "labels.zarr")
         shutil.copy2(
             run.path / "checkpoints" / f"{result.name}.safetensors",
-            folder / "model" / "centers.safetensors",
+            folder / "model" / file_of(result.model),
         )
         typical = result.found.spread.typical.row if result.found.spread else np.empty(0, int)
         write_table(
@@ -193,8 +214,8 @@ def publish_results(
         )
         write_rows(folder / "rows.parquet", result, collection)
     (made / "model").mkdir()
-    if (run.path / "axes.safetensors").exists():
-        shutil.copy2(run.path / "axes.safetensors", made / "model" / "axes.safetensors")
+    if (run.path / AXES).exists():
+        shutil.copy2(run.path / AXES, made / "model" / AXES)
     write_json(made / "model" / "pipeline.json", pipeline_of(run, collection))
     write_json(made / "metrics.json", metrics)
     write_file(made / "report.html", page.encode("utf-8", "backslashreplace"))

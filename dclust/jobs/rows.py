@@ -27,7 +27,7 @@ from dclust.passes.runner import Runner
 from dclust.passes.sources import Source, column_source
 from dclust.passes.writing import Write, each
 
-ROWS = "features/rows"
+ROWS, AXES = "features/rows", "axes.safetensors"
 
 
 @dataclass(frozen=True)
@@ -116,9 +116,8 @@ def learn_axes(spec: Spec, rows: Rows, folder: Path, runner: Runner) -> Axes:
         More axes are asked than columns, or than the rows vary in.
     """
     assert spec.reduce is not None
-    part, path = spec.reduce.pca, folder / "axes.safetensors"
-    if path.exists():
-        kept: Axes = load_record(path, (Axes,))
+    part = spec.reduce.pca
+    if kept := axes_of(folder):
         return kept
     axes: Axes = fit(PCA(part.n_components, part.whiten), rows.source(), runner)
     if not np.isfinite(axes.mean).all():
@@ -129,8 +128,15 @@ def learn_axes(spec: Spec, rows: Rows, folder: Path, runner: Runner) -> Axes:
             f"reduce.pca.n_components={part.n_components} is more than the {rank} directions in "
             f"which the rows vary. Ask for at most {rank}."
         )
-    save_record(path, axes)
+    save_record(folder / AXES, axes)
     return axes
+
+
+def axes_of(folder: Path) -> Axes | None:
+    """The axes that a run, or a folder of published models, has learned, if it has."""
+    path = folder / AXES
+    kept: Axes | None = load_record(path, (Axes,)) if path.exists() else None
+    return kept
 
 
 def reduced(axes: Axes, rows: Rows, work: Path, runner: Runner) -> Rows:

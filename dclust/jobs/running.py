@@ -15,8 +15,10 @@ from dclust.collection.writing import SEAL
 from dclust.errors import CollectionError
 from dclust.ingest.ingesting import append, ingest
 from dclust.ingest.planning import differing
-from dclust.jobs.clustering import fit_clusters, measure, write_labels
+from dclust.jobs.fitting import fit_clusters
 from dclust.jobs.folder import RunFolder
+from dclust.jobs.labelling import write_labels
+from dclust.jobs.measuring import measure
 from dclust.jobs.planning import Plan, plan_job
 from dclust.jobs.presenting import findings_of
 from dclust.jobs.publishing import publish_results, result_of
@@ -116,7 +118,7 @@ class Attempt:
         for name, part in zip(self.spec.names(), self.spec.cluster, strict=True):
             fit = partial(fit_clusters, do, name, part.settings, source, runner)
             self._step(f"fit-{name}", fit)
-            self._step(f"label-{name}", partial(write_labels, do, name, rows, source, runner))
+            self._step(f"label-{name}", partial(write_labels, do, name, rows, runner))
             self._step(f"measure-{name}", partial(measure, do, name, rows, collection, runner))
         return self._publish(rows, collection, plan)
 

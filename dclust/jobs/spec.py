@@ -123,28 +123,59 @@ class MiniBatchPart(Part):
     reassignment_ratio: Annotated[float, Field(ge=0, le=1)] = 0.01
 
 
+Components = Annotated[int, Field(ge=1, le=100_000)]
+
+
+class GMMPart(Part):
+    """Gaussian mixtures; of several numbers of components that of least BIC is kept."""
+
+    n_components: Components | Annotated[tuple[Components, ...], Field(min_length=2, max_length=50)]
+    covariance_type: Literal["full", "tied", "diag", "spherical"] = "full"
+    init_params: Literal["kmeans", "k-means++", "random_from_data", "random"] = "kmeans"
+    n_init: Annotated[int, Field(ge=1, le=100)] = 1
+    max_iter: Annotated[int, Field(ge=1)] = 100
+    tol: Annotated[float, Field(ge=0)] = 1e-3
+    reg_covar: Annotated[float, Field(ge=0)] = 1e-6
+    stepwise: bool = False  # begin with steps on small batches, leave to full passes what is left
+
+    @model_validator(mode="after")
+    def _once(self) -> "GMMPart":
+        if len(set(self.sizes)) < len(self.sizes):
+            raise ValueError(f"`n_components` names a number twice: {list(self.sizes)}")
+        return self
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Numbers of components to compare, increasing."""
+        given = self.n_components
+        return (given,) if isinstance(given, int) else tuple(sorted(given))
+
+
 class ClusterPart(Part):
     """One algorithm and its settings."""
 
     kmeans: KMeansPart | None = None
     minibatch_kmeans: MiniBatchPart | None = None
+    gmm: GMMPart | None = None
 
     @model_validator(mode="after")
     def _one(self) -> "ClusterPart":
-        if sum(a is not None for a in (self.kmeans, self.minibatch_kmeans)) != 1:
+        if len(self._given()) != 1:
             raise ValueError("each item is one algorithm: `- kmeans: {n_clusters: 10}`")
         return self
+
+    def _given(self) -> dict[str, Any]:
+        return {name: part for name, part in self if part is not None}
 
     @property
     def kind(self) -> str:
         """Its name in a spec."""
-        return "kmeans" if self.kmeans else "minibatch_kmeans"
+        return next(iter(self._given()))
 
     @property
-    def settings(self) -> KMeansPart | MiniBatchPart:
+    def settings(self) -> KMeansPart | MiniBatchPart | GMMPart:
         """Its settings."""
-        found = self.kmeans or self.minibatch_kmeans
-        assert found is not None
+        found: KMeansPart | MiniBatchPart | GMMPart = self._given()[self.kind]
         return found
 
 
@@ -153,6 +184,7 @@ class EvaluatePart(Part):
 
     silhouette_sample: Annotated[int, Field(ge=0, le=100_000)] = 2000
     noise: Literal["cluster", "singletons", "ignore"] = "cluster"
+    outlier_share: Annotated[float, Field(ge=0, lt=1)] = 0.01  # of rows, the least likely
 
 
 class ReportPart(Part):

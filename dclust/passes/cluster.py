@@ -45,8 +45,11 @@ TASKS_USE = (
     "dclust.ingest.features",
     "dclust.algorithms.hierarchy",
     "dclust.selection.choosing",
+    "dclust.selection.mixtures",
     "dclust.selection.restarts",
     "dclust.algorithms.labels",
+    "dclust.algorithms.likeliest",
+    "dclust.algorithms.stepwise",
     "dclust.algorithms.variational",
     "dclust.metrics.internal",
 )

@@ -235,15 +235,7 @@ class Dask:
 
     def hold(self, chunks: Sequence[Chunk], spare: int = 0) -> bool:
         """Keep these chunks in worker memory if half of what is free there holds them."""
-        with _told_apart("between passes"):
-            used = self.client.run(_settled)
-        infos = self.client.scheduler_info(n_workers=-1)["workers"]
-        free = [
-            SPILL * (infos[w]["memory_limit"] or psutil.virtual_memory().total) - used[w]
-            for w in used
-            if w in infos
-        ]
-        if not holdable(sum(c.nbytes + spare for c in chunks), free):
+        if not holdable(sum(c.nbytes + spare for c in chunks), self.free()):
             return False
         for chunk in chunks:
             if isinstance(chunk, DelayedChunk):
@@ -252,6 +244,17 @@ class Dask:
                 key = f"block-{uuid4().hex}"
                 self.held[chunk.key] = self.client.submit(_load, chunk, spare, key=key, retries=2)
         return True
+
+    def free(self) -> list[float]:
+        """Bytes that each worker has left before Dask writes results to disk."""
+        with _told_apart("between passes"):
+            used = self.client.run(_settled)
+        infos = self.client.scheduler_info(n_workers=-1)["workers"]
+        return [
+            SPILL * (infos[w]["memory_limit"] or psutil.virtual_memory().total) - used[w]
+            for w in used
+            if w in infos
+        ]
 
     def rest(self) -> None:
         """Between stages: let the workers give freed memory back to the system."""

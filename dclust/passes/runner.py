@@ -137,6 +137,9 @@ class Runner(Protocol):
     def hold(self, chunks: Sequence[Chunk], spare: int = 0) -> bool:
         """Keep these chunks in memory between passes if they fit; tells whether they do."""
 
+    def free(self) -> list[float]:
+        """Bytes that each process which does tasks has left."""
+
     def rest(self) -> None:
         """Between stages: give back what the last one used."""
 

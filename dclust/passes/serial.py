@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+import psutil
+
 from dclust.passes.blocks import Block, Chunk
 from dclust.passes.events import Events
 from dclust.passes.runner import See, Task, Tree, bytes_of, one_blas_thread
@@ -36,6 +38,10 @@ class Serial:
             block.spare = spare
             self.held[chunk.key] = block
         return True
+
+    def free(self) -> list[float]:
+        """Bytes that this process has left."""
+        return [psutil.virtual_memory().available]
 
     def rest(self) -> None:
         """Nothing to give back between stages."""

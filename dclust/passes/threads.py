@@ -53,14 +53,17 @@ class Threads:
 
     def hold(self, chunks: Sequence[Chunk], spare: int = 0) -> bool:
         """Keep these chunks in memory between passes if half of what is free holds them."""
-        free = [psutil.virtual_memory().available]
-        if not holdable(sum(c.nbytes + spare for c in chunks), free):
+        if not holdable(sum(c.nbytes + spare for c in chunks), self.free()):
             return False
         for chunk in chunks:
             block = chunk.read()
             block.spare = spare
             self.held[chunk.key] = block
         return True
+
+    def free(self) -> list[float]:
+        """Bytes that this process has left."""
+        return [psutil.virtual_memory().available]
 
     def rest(self) -> None:
         """Nothing to give back between stages."""

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from dclust.report.findings import Clustering
-from dclust.report.words import compact, count, number
+from dclust.report.words import compact, count, number, whole
 
 # Ten colours that stay apart (OKLab distance above 0.088) in normal, protan, deutan and tritan
 # sight, better than seven of Okabe and Ito's (0.076), and that show on white and on near-black.
@@ -164,6 +164,66 @@ def convergence(clustering: Clustering, key: str) -> Markup:
         ax.yaxis.set_minor_formatter(NullFormatter())
         ax.set_xlabel("pass")
         return _svg(fig, key, f"From {compact(value[0])} to {compact(value[-1])}")
+
+
+def criteria(clustering: Clustering, key: str) -> Markup:
+    """BIC and AIC by the number of components; empty where there are not two numbers to compare.
+
+    Whiskers are one standard deviation over starts. The scale is the one that spreads the numbers
+    more evenly: 1, 2, 3, 4 on a plain one, 1, 2, 4, 8 on a logarithmic one.
+    """
+    found = clustering.criteria
+    if not found or np.isfinite([found.bic, found.aic]).all(0).sum() < 2:
+        return Markup("")
+    k = np.asarray(found.components, np.float64)
+    with _drawing(key):
+        fig = Figure((WIDTH / 72, HEIGHT / 72), layout="constrained")
+        ax = fig.add_subplot()
+        if _evenness(np.log(k)) > _evenness(k):
+            ax.set_xscale("log")
+        step = -(-len(k) // 10)
+        ax.set_xticks(k[::step], [count(n) for n in found.components[::step]])
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.axvline(found.chosen, color=MUTED, linewidth=1, dashes=(3, 3))
+        ends = []
+        curves = ((found.bic, found.bic_spread, ACCENT), (found.aic, found.aic_spread, MUTED))
+        for values, spreads, colour in curves:
+            value, spread = np.asarray(values), np.asarray(spreads)
+            at = np.isfinite(value)
+            ax.plot(k[at], value[at], color=colour, linewidth=1.75, solid_joinstyle="round")
+            ax.plot(k[at], value[at], "o", color=colour, markersize=3.5 if len(k) <= 40 else 0)
+            ax.plot(k[at & (k == found.chosen)], value[at & (k == found.chosen)], "o",
+                    color=colour, markersize=7)  # fmt: skip
+            wide = at & np.isfinite(spread) & (spread > 0)
+            if wide.any():
+                ax.errorbar(k[wide], value[wide], spread[wide], fmt="none", ecolor=colour,
+                            elinewidth=1, capsize=3)  # fmt: skip
+            ends.append((k[at][-1], value[at][-1]))
+        above = ends[0][1] >= ends[1][1]
+        for name, end, up, colour in zip(
+            ("BIC", "AIC"), ends, (above, not above), (ACCENT, MUTED), strict=True
+        ):
+            ax.annotate(
+                name, end, (6, 2 if up else -2), textcoords="offset points", color=colour,
+                va="bottom" if up else "top",
+            )  # fmt: skip
+        ax.annotate(
+            f"{count(found.chosen)} kept", (found.chosen, 1), (0, 3), color=INK, ha="center",
+            va="bottom", xycoords=("data", "axes fraction"), textcoords="offset points",
+        )  # fmt: skip
+        ax.margins(y=0.12)
+        ax.yaxis.set_major_locator(MaxNLocator(5))
+        ticks = ax.get_yticks().tolist()
+        told = compact if len({compact(v) for v in ticks}) == len(ticks) else whole
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: told(v)))
+        ax.set_xlabel("components")
+        label = f"BIC and AIC of {count(len(k))} numbers of components, {count(found.chosen)} kept"
+        return _svg(fig, key, label)
+
+
+def _evenness(at: np.ndarray) -> float:
+    """The smallest gap between places, as a share of their range."""
+    return float(np.diff(at).min() / np.ptp(at))
 
 
 def map_of_rows(

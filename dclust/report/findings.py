@@ -30,6 +30,26 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Axis:
+    """One principal axis of a component, as an image."""
+
+    pixels: np.ndarray  # (H, W, 1 | 3)  uint8, grey is zero, signed
+    share: float  # of the component's variance, 0 to 1
+
+
+@dataclass(frozen=True)
+class Component:
+    """What a mixture says of one cluster."""
+
+    weight: float  # 0 to 1
+    likely: tuple[Picture, ...] = ()  # its likeliest rows, note = log-likelihood
+    unlikely: tuple[Picture, ...] = ()  # its least likely rows
+    mean: np.ndarray | None = None  # (H, W, 1 | 3)  uint8; None: rows do not become pixels again
+    axes: tuple[Axis, ...] = ()
+    samples: tuple[np.ndarray, ...] = ()  # (H, W, 1 | 3)  uint8; not in the collection
+
+
+@dataclass(frozen=True)
 class ClusterFindings:
     """One cluster, by its numbers and by what its rows look like."""
 
@@ -43,6 +63,7 @@ class ClusterFindings:
     border: tuple[Picture, ...] = ()  # nearly as near to another cluster
     outlying: tuple[Picture, ...] = ()  # far from the middle
     classes: tuple[tuple[str, int], ...] = ()  # (true class, rows), largest first
+    component: Component | None = None  # None: not of a mixture
 
 
 @dataclass(frozen=True)
@@ -52,6 +73,18 @@ class Confusion:
     classes: tuple[str, ...]
     clusters: tuple[int, ...]  # -1: in no cluster
     counts: np.ndarray  # (classes, clusters)  int64
+
+
+@dataclass(frozen=True)
+class Criteria:
+    """Mixtures of several sizes, judged: the less, the better."""
+
+    components: tuple[int, ...]  # numbers of components, increasing
+    bic: tuple[float, ...]  # of the best start of each
+    aic: tuple[float, ...]
+    bic_spread: tuple[float, ...]  # standard deviation over starts, 0 with one
+    aic_spread: tuple[float, ...]
+    chosen: int  # the number that was kept
 
 
 @dataclass(frozen=True)
@@ -71,6 +104,9 @@ class Clustering:
     noise: int  # rows in no cluster
     confusion: Confusion | None  # None where the true classes are not known
     map_labels: np.ndarray  # (m,)  cluster of each row on the map; -1: none
+    criteria: Criteria | None = None  # None: one number of components, or no mixture
+    likely: tuple[Picture, ...] = ()  # likeliest rows of the collection, note = log-likelihood
+    unlikely: tuple[Picture, ...] = ()  # its least likely rows
 
 
 @dataclass(frozen=True)
@@ -118,3 +154,26 @@ class Findings:
             if c.confusion:
                 shape = (len(c.confusion.classes), len(c.confusion.clusters))
                 assert c.confusion.counts.shape == shape, (c.confusion.counts.shape, shape)
+            if c.criteria:
+                _check_criteria(c.criteria)
+            for f in c.clusters:
+                if f.component:
+                    _check_component(f.component)
+
+
+def _check_criteria(criteria: Criteria) -> None:
+    k = criteria.components
+    assert list(k) == sorted(set(k)), k
+    assert min(k) > 0, k
+    assert criteria.chosen in k, (criteria.chosen, k)
+    judged = (criteria.bic, criteria.aic, criteria.bic_spread, criteria.aic_spread)
+    assert {len(k)} == {len(values) for values in judged}, (len(k), judged)
+
+
+def _check_component(component: Component) -> None:
+    parts = (component.weight, *(axis.share for axis in component.axes))
+    assert all(0 <= part < 1 + 1e-6 for part in parts), parts  # sums of float32 exceed one
+    images = [*(axis.pixels for axis in component.axes), *component.samples]
+    for image in images if component.mean is None else [component.mean, *images]:
+        shown = image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] in (1, 3)
+        assert shown, (image.dtype, image.shape)

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from dclust.collection.thumbnails import encode_jpeg, encode_png, within
 from dclust.report import figures, tables, words
-from dclust.report.findings import Clustering, Findings, Picture
+from dclust.report.findings import ClusterFindings, Clustering, Findings, Picture
 
 HERE = Path(__file__).parent
 PICTURE_BYTES = 10 * 2**20  # what all pictures of a page may weigh, before base64 adds a third
@@ -24,6 +25,7 @@ SMALL = 48  # pictures up to this side are enlarged pixel by pixel: they have no
 FLAT = 0.6  # share of pixels like their left neighbour from which a picture is a drawing
 TILE = 80  # about what a picture of a gallery measures on the page
 MEDOID = 168
+LARGE = ("medoid", "mean")
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,9 @@ class View:
     map: Markup
     outside: int  # rows beyond the frame of the map
     heat: tables.Heat | None
+    criteria: Markup
+    mixture: bool
+    shown: frozenset[str]  # kinds of pictures its clusters have: "medoid", "typical", ...
 
 
 @dataclass(frozen=True)
@@ -70,8 +75,9 @@ def render(findings: Findings) -> str:
         rivals=tables.rivals(findings.clusterings),
         css=Markup((HERE / "page.css").read_text("utf-8")),  # noqa: S704  our own file
         look=look,
-        uri=lambda picture: data_uri(picture, look.side),
-        large_uri=lambda picture: data_uri(picture, 2 * look.side),
+        uri=lambda pixels: _uri(*_file(pixels, look.side)),
+        large_uri=lambda pixels: _uri(*_file(pixels, 2 * look.side)),
+        enlarged=_enlarged,
         thing="image" if findings.image_shape else "row",
     )
 
@@ -87,7 +93,7 @@ def template(name: str) -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    names = "count counted day duration number score_hint score_name setting share short"
+    names = "count counted day duration number score_hint score_name setting share short whole"
     space.filters |= {name: getattr(words, name) for name in names.split()}
     space.filters["interval"] = lambda s: words.interval(s.low, s.high, s.value)
     space.filters["png"] = lambda pixels: _uri("png", encode_png(pixels))
@@ -97,6 +103,7 @@ def template(name: str) -> Template:
 def _view(clustering: Clustering, findings: Findings, key: str) -> View:
     colour = figures.colours(clustering, findings.map_xy)
     known = clustering.confusion
+    kinds = [_pictures(cluster) for cluster in clustering.clusters]
     drawn, outside = figures.map_of_rows(clustering, findings.map_xy, colour, f"{key}m")
     return View(
         clustering=clustering,
@@ -106,18 +113,36 @@ def _view(clustering: Clustering, findings: Findings, key: str) -> View:
         map=drawn,
         outside=outside,
         heat=tables.heat(known) if known and known.classes else None,
+        criteria=figures.criteria(clustering, f"{key}k"),
+        mixture=any(cluster.component for cluster in clustering.clusters),
+        shown=frozenset(kind for found in kinds for kind, pixels in found.items() if pixels),
     )
+
+
+def _pictures(cluster: ClusterFindings) -> dict[str, list[np.ndarray]]:
+    """All pixels the page shows of a cluster, by what they are."""
+    strips = {"typical": cluster.typical, "border": cluster.border, "outlying": cluster.outlying}
+    strips["medoid"] = (cluster.medoid,) if cluster.medoid else ()
+    made: dict[str, list[np.ndarray]] = {}
+    if one := cluster.component:
+        strips |= {"likely": one.likely, "unlikely": one.unlikely}
+        made = {"axes": [axis.pixels for axis in one.axes], "samples": list(one.samples)}
+        made["mean"] = [] if one.mean is None else [one.mean]
+    return {kind: [p.pixels for p in found] for kind, found in strips.items()} | made
 
 
 def _look(findings: Findings) -> Look:
     """Sizes that make small images large, and many images small enough to send."""
-    clusters = [cluster for c in findings.clusterings for cluster in c.clusters]
-    tiles = [p for c in clusters for p in (*c.typical, *c.border, *c.outlying)]
-    tiles += [group[0] for group in findings.duplicate_groups if group]
-    medoids = [c.medoid for c in clusters if c.medoid]
-    longest = max((max(p.pixels.shape[:2]) for p in tiles + medoids), default=TILE)
+    rows = [p for c in findings.clusterings for p in (*c.likely, *c.unlikely)]
+    rows += [group[0] for group in findings.duplicate_groups if group]
+    kinds = {"rows": [picture.pixels for picture in rows]}
+    for cluster in (cluster for c in findings.clusterings for cluster in c.clusters):
+        for kind, pixels in _pictures(cluster).items():
+            kinds.setdefault(kind, []).extend(pixels)
+    longest = max((max(x.shape[:2]) for pixels in kinds.values() for x in pixels), default=TILE)
     for side in SIDES:
-        if _weight(tiles, side) + _weight(medoids, 2 * side) <= PICTURE_BYTES:
+        sent = ((2 * side if kind in LARGE else side, pixels) for kind, pixels in kinds.items())
+        if sum(_weight(pixels, most) for most, pixels in sent) <= PICTURE_BYTES:
             break
     small = longest <= SMALL
     return Look(
@@ -129,24 +154,33 @@ def _look(findings: Findings) -> Look:
     )
 
 
-def _weight(pictures: list[Picture], side: int) -> float:
+def _weight(pictures: list[np.ndarray], side: int) -> float:
     """What the pictures would weigh as files, judged by a few of them."""
     some = pictures[:: max(1, len(pictures) // 32)]
     return len(pictures) * sum(len(_file(p, side)[1]) for p in some) / max(1, len(some))
 
 
+def _enlarged(pixels: np.ndarray, most: int) -> int:
+    """The side at which a small image stands in a place of `most`; zero if it is to be smooth.
+
+    Images made from features can be smaller than those of the collection beside them.
+    """
+    longest = max(pixels.shape[:2])
+    return longest * max(1, most // longest) if longest <= SMALL else 0
+
+
 def data_uri(picture: Picture, side: int) -> str:
     """A picture as a part of the page, encoded anew from its pixels."""
-    return _uri(*_file(picture, side))
+    return _uri(*_file(picture.pixels, side))
 
 
 def _uri(kind: str, data: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def _file(picture: Picture, side: int) -> tuple[str, bytes]:
+def _file(pixels: np.ndarray, side: int) -> tuple[str, bytes]:
     """PNG for small images and drawings, which JPEG would blur and not shorten; else JPEG."""
-    pixels = within(picture.pixels, side)
+    pixels = within(pixels, side)
     flat = (pixels[:, 1:] == pixels[:, :-1]).all(2)  # photographs repeat few of their pixels
     if max(pixels.shape) <= SMALL or flat.sum() > FLAT * flat.size:
         return "png", encode_png(pixels)

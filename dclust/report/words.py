@@ -12,7 +12,7 @@ _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 # What the scores of metrics.json are called, and how to read them.
 SCORES = {
     "inertia": ("Inertia", "lower is better at the same number of clusters"),
-    "log_likelihood": ("Log-likelihood", "higher is better"),
+    "log_likelihood": ("Log-likelihood", "mean of a row; higher is better"),
     "bic": ("BIC", "lower is better"),
     "aic": ("AIC", "lower is better"),
     "silhouette": ("Silhouette", "1 apart, 0 touching, below 0 misplaced"),
@@ -93,6 +93,11 @@ def number(value: float, places: int | None = None) -> str:
     if not text.strip("-0.,"):
         text = "0" if value == 0 and places is None else text.lstrip("-")
     return text.replace("-", _MINUS)
+
+
+def whole(value: float) -> str:
+    """A large number to its last digit, where neighbours differ only there: 12,345,678,901."""
+    return count(round(value)) if 1000 <= abs(value) < math.inf else number(value)
 
 
 def _places(value: float) -> int:

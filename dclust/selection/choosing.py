@@ -35,7 +35,8 @@ class KChoice:
         `k`, and for each criterion its value and its spread (`NAME_spread`) at each k: over
         starts for `inertia`, `calinski_harabasz`, `davies_bouldin` and
         `simplified_silhouette`, whose values are those of the best start; the standard error
-        for `gap`, which is gap(k) - gap(1); over pairs of bootstraps for `stability`.
+        for `gap`, which is gap(k) - gap(1); over pairs of bootstraps for `stability`. Of
+        mixtures `bic` and `aic`, of the best start, with spreads over starts.
     """
 
     k: int | None
@@ -50,7 +51,8 @@ class KChoice:
         for i, k in enumerate(self.table["k"]):
             values = [(self.table[name][i], self.table[f"{name}_spread"][i]) for name in names]
             marks = ["*" if self.suggestions[name] == k else " " for name in names]
-            said = [f"{v:.4g} ± {s:.2g} {m}" for (v, s), m in zip(values, marks, strict=True)]
+            pairs = zip(values, marks, strict=True)
+            said = [f"{_told(v, 4)} ± {_told(s, 2)} {mark}" for (v, s), mark in pairs]
             cells.append([str(k), *said])
         wide = [max(map(len, column)) for column in zip(*cells, strict=True)]
         lines = ["  ".join(c.rjust(w) for c, w in zip(line, wide, strict=True)) for line in cells]
@@ -58,6 +60,11 @@ class KChoice:
 
     def __str__(self) -> str:
         return self.summary()
+
+
+def _told(value: float, digits: int) -> str:
+    """A number to so many digits, or whole where it is large."""
+    return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
 
 
 def choose(

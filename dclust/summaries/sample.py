@@ -92,3 +92,8 @@ class Strata:
             for name in ("label", "key", "row", "x")
         )
         return Strata.of(self.quota, *parts)
+
+    def of_cluster(self, cluster: int) -> tuple[np.ndarray, np.ndarray]:
+        """The rows of one cluster and their keys, the smallest first."""
+        start, stop = np.searchsorted(self.label, [cluster, cluster + 1])
+        return self.row[start:stop], self.key[start:stop]

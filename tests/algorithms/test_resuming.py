@@ -2,9 +2,11 @@
 
 import pytest
 
+from dclust.algorithms.components import Estimate
 from dclust.algorithms.kmeans import Centers
 from dclust.algorithms.minibatch import Drift
 from dclust.algorithms.mixture import Mixture
+from dclust.algorithms.stepwise import Path, Walk
 from dclust.algorithms.variational import Posterior, Prior
 from dclust.collection.records import load_record, save_record
 from dclust.kernels.projection import Projection
@@ -16,8 +18,9 @@ from dclust.summaries.grid import Grid
 from tests.learning import CASES, bits
 
 KINDS = (Centers, Drift, Grid, Mixture, Moments, Posterior, Prior, Projection, Tally)
+KINDS += (Estimate, Path, Walk)
 
-SAVED = ("EM", "Lloyd", "MiniBatch", "Variational")
+SAVED = ("EM", "Lloyd", "MiniBatch", "Stepwise", "Variational")
 
 
 def learned(name, held, model=None):

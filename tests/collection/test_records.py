@@ -33,6 +33,7 @@ class Model:
     done: bool
     first: Inner
     second: Inner | None
+    parts: "tuple[Inner | Model, ...]" = ()
 
 
 KINDS = (Model, Inner)
@@ -46,8 +47,9 @@ inners = st.recursive(
     lambda more: st.builds(Inner, arrays, texts, more),
     max_leaves=3,
 )
+parts = st.lists(inners, max_size=3).map(tuple)
 models = st.builds(
-    Model, arrays, st.integers(), st.floats(), st.booleans(), inners, st.none() | inners
+    Model, arrays, st.integers(), st.floats(), st.booleans(), inners, st.none() | inners, parts
 )
 
 
@@ -60,6 +62,8 @@ def same(a, b):
         return type(a) is type(b) and all(
             same(getattr(a, f.name), getattr(b, f.name)) for f in fields(a)
         )
+    if isinstance(a, tuple):
+        return type(b) is tuple and len(a) == len(b) and all(map(same, a, b))
     if isinstance(a, float):
         return np.float64(a).tobytes() == np.float64(b).tobytes() or a != a != b
     return type(a) is type(b) and a == b
@@ -68,10 +72,11 @@ def same(a, b):
 @settings(max_examples=60, deadline=None)
 @given(model=models)
 def test_a_model_comes_back_to_the_last_bit(tmp_path_factory, model):
-    """Nested dataclasses, arrays of any shape, type and byte order, floats, text, None."""
+    """Nested dataclasses, tuples of them, arrays of any kind and byte order, floats, text, None."""
     path = tmp_path_factory.mktemp("record") / "model.safetensors"
-    save_record(path, model)
-    assert same(model, load_record(path, KINDS))
+    for record in (model, (model, model.first)):
+        save_record(path, record)
+        assert same(record, load_record(path, KINDS))
 
 
 def test_views_and_numpy_scalars_are_kept_by_value(tmp_path):

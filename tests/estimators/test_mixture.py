@@ -305,6 +305,8 @@ def test_impossible_parameters(make, how, why):
     [
         ({"means_init": np.zeros((2, 16))}, r"means_init has shape \(2, 16\), \(3, 16\) is needed"),
         ({"means_init": np.full((3, 16), np.nan)}, "means_init holds NaN"),
+        ({"means_init": [[1, 2], [3]]}, "means_init has rows of different lengths"),
+        ({"weights_init": ["a", 0, 1]}, r"weights_init .* not a number; \(3,\) numbers are needed"),
         ({"weights_init": [0.5, 0.5, 0.5]}, "weights_init must not be negative and add up to 1"),
         ({"weights_init": [1.5, -0.5, 0]}, "weights_init must not be negative"),
         ({"precisions_init": np.ones(3)}, r"precisions_init has shape \(3,\), \(3, 16, 16\)"),
@@ -329,6 +331,7 @@ def test_impossible_starts(how, why):
         ({"mean_precision_prior": -1}, "mean_precision_prior=-1 is not"),
         ({"degrees_of_freedom_prior": 15.0}, r"degrees_of_freedom_prior=15\.0 is .* above 15"),
         ({"mean_prior": np.zeros(3)}, r"mean_prior has shape \(3,\), \(16,\)"),
+        ({"covariance_prior": [[1, 2], [3]]}, "covariance_prior has rows of different lengths"),
         ({"covariance_prior": 1.0}, r"covariance_prior has shape \(\), \(16, 16\)"),
         ({"covariance_prior": -np.eye(16)}, "covariance_prior must be positive"),
     ],

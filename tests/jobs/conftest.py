@@ -21,6 +21,16 @@ DIGITS = {
     "checkpoint_seconds": 0,
 }
 
+MIXTURES = {
+    **DIGITS,
+    "name": "mixtures",
+    "cluster": [
+        {"gmm": {"n_components": 6, "n_init": 2, "reg_covar": 1, "max_iter": 9, "tol": 0}},
+        {"gmm": {"n_components": [8, 3, 5], "covariance_type": "diag", "max_iter": 7, "tol": 0}},
+        {"gmm": {"n_components": 4, "stepwise": True, "reg_covar": 1, "max_iter": 3, "tol": 0}},
+    ],
+}
+
 
 def job(**changes):
     """The digits job with some keys changed."""
@@ -34,14 +44,14 @@ def labels(run_path, name="kmeans"):
 
 
 def everything(run_path):
-    """All that must not depend on how a run came about: labels, distances and models."""
+    """All that must not depend on how a run came about: columns of labels, and models."""
     out = {}
-    for name in ("kmeans", "minibatch_kmeans"):
-        found = Collection(run_path / "results" / name / "labels.zarr")
-        out[name] = found.read("label", 0, found.rows)
-        out[name + " distance"] = found.read("distance", 0, found.rows)
-        model = run_path / "results" / name / "model" / "centers.safetensors"
-        out[name + " model"] = np.frombuffer(model.read_bytes(), np.uint8)
+    for folder in sorted((run_path / "results").glob("*/labels.zarr")):
+        name, found = folder.parent.name, Collection(folder)
+        for column in set(found.columns) - {"valid"}:
+            out[f"{name} {column}"] = found.read(column, 0, found.rows)
+        [model] = (folder.parent / "model").iterdir()
+        out[f"{name} model"] = np.frombuffer(model.read_bytes(), np.uint8)
     return out
 
 
@@ -55,4 +65,12 @@ def undisturbed(tmp_path_factory):
     """The folder of a digits run that nothing happened to."""
     path = tmp_path_factory.mktemp("runs") / "undisturbed"
     run(job(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def mixtures(tmp_path_factory):
+    """The folder of a run of mixtures that nothing happened to."""
+    path = tmp_path_factory.mktemp("runs") / "mixtures"
+    run(make_spec(MIXTURES, "a test"), path)
     return path

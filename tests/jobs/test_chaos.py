@@ -15,7 +15,7 @@ import pytest
 from dclust.collection.files import ASIDE
 from dclust.jobs import resume
 from dclust.jobs.folder import RunFolder
-from tests.jobs.conftest import DIGITS, everything, same
+from tests.jobs.conftest import DIGITS, MIXTURES, everything, same
 
 pytestmark = pytest.mark.chaos
 
@@ -39,7 +39,7 @@ def sink(event):
 run(make_spec(spec, "chaos"), Path(path), [sink])
 """
 
-POINTS = [
+DIGITS_POINTS = [
     ({"event": "listed"}, 1),
     ({"event": "ingested"}, 1),
     ({"event": "sealed"}, 1),
@@ -54,6 +54,15 @@ POINTS = [
     ({"event": "publishing"}, 1),
     ({"event": "published"}, 1),
 ]
+MIXTURE_POINTS = [
+    ({"stage": "fit-gmm-1", "event": "checkpoint"}, 3),  # among the passes of K-means
+    ({"stage": "fit-gmm-1", "event": "step", "state": "done"}, 1),
+    ({"stage": "fit-gmm-2", "event": "model", "model": "gmm-2.mixtures"}, 4),
+    ({"stage": "measure-gmm-2", "event": "pass"}, 4),
+    ({"stage": "fit-gmm-3", "event": "model", "model": "gmm-3.stepwise-0"}, 3),
+]
+POINTS = [("undisturbed", DIGITS, *p) for p in DIGITS_POINTS]
+POINTS += [("mixtures", MIXTURES, *p) for p in MIXTURE_POINTS]
 
 
 def start(spec, path, wanted, number):
@@ -62,17 +71,17 @@ def start(spec, path, wanted, number):
     return subprocess.Popen([sys.executable, "-c", DRIVER, given])
 
 
-@pytest.mark.parametrize(("wanted", "number"), POINTS, ids=str)
+@pytest.mark.parametrize(("whole", "spec", "wanted", "number"), POINTS, ids=str)
 def test_a_run_killed_at_a_named_point_ends_with_the_same_bits(
-    undisturbed, tmp_path, wanted, number
+    request, tmp_path, whole, spec, wanted, number
 ):
     """SIGKILL at each named point, then resume: nothing is lost and nothing half-published."""
     path = tmp_path / "run"
-    assert start(DIGITS, path, wanted, number).wait(120) == -signal.SIGKILL
+    assert start(spec, path, wanted, number).wait(120) == -signal.SIGKILL
     if wanted["event"] != "published":
         assert not (path / "results").exists()
     resume(path)
-    assert same(everything(undisturbed), everything(path))
+    assert same(everything(request.getfixturevalue(whole)), everything(path))
     assert not list(path.rglob(f"{ASIDE}*"))
 
 

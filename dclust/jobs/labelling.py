@@ -1,0 +1,139 @@
+"""All rows get their labels: which columns a model writes, and what they say of its clusters."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dclust.algorithms import components, stepwise
+from dclust.algorithms.kmeans import Centers
+from dclust.algorithms.labels import WriteLabels
+from dclust.algorithms.likeliest import WriteLikeliest
+from dclust.algorithms.minibatch import Drift
+from dclust.algorithms.mixture import Mixture
+from dclust.algorithms.nearness import Given
+from dclust.collection.files import read_json
+from dclust.collection.layout import Column, Layout
+from dclust.collection.reading import Collection
+from dclust.collection.records import load_record, save_record
+from dclust.collection.writing import VALID
+from dclust.errors import CollectionError, DataError
+from dclust.ingest.features import sealed_rows
+from dclust.jobs.folder import RunFolder
+from dclust.jobs.rows import Rows
+from dclust.kernels.projection import Projection
+from dclust.metrics.internal import Partition
+from dclust.passes.runner import Runner
+from dclust.passes.writing import Make, Write, each
+from dclust.selection.mixtures import aic, bic, free_parameters
+from dclust.summaries.clusters import Moments, Tally
+from dclust.summaries.grid import Grid
+from dclust.summaries.mixture import Shared
+
+Model = Centers | Drift | Mixture
+KMEANS = (Centers, Drift, Grid, Moments, Projection, Tally)
+MIXTURES = (Mixture, Shared, stepwise.Walk, stepwise.Path, components.Estimate)
+MODELS = (*KMEANS, *MIXTURES)  # what checkpoints are made of
+LABELS = (Column("label", (), "int32"), Column("distance", (), "float32"), VALID)
+LIKELIHOOD = Column("log_likelihood", (), "float32")
+
+
+def clusters(model: Model) -> int:
+    """How many clusters a model tells apart."""
+    return len(model.means if isinstance(model, Mixture) else model.at)
+
+
+def file_of(model: Model) -> str:
+    """What a published model is called."""
+    return "mixture.safetensors" if isinstance(model, Mixture) else "centers.safetensors"
+
+
+def published_run(run: str | Path) -> tuple[Path, dict[str, Any]]:
+    """The results of a run, and what new images must go through.
+
+    Raises
+    ------
+    CollectionError
+        It has none yet.
+    """
+    results = Path(run) / "results"
+    if not results.exists():
+        raise CollectionError(f"{run} has no results yet. Finish it: `dclust resume {run}`.")
+    return results, read_json(
+        results / "model" / "pipeline.json", f"the run {run}", "Run it again."
+    )
+
+
+def published(results: Path) -> Model:
+    """The model among the results of one clustering."""
+    kept = [results / "model" / name for name in ("mixture.safetensors", "centers.safetensors")]
+    found: Model = load_record(kept[0] if kept[0].exists() else kept[1], MODELS)
+    return found
+
+
+def writer(model: Model) -> Make:
+    """What makes the columns of a block's rows."""
+    if isinstance(model, Mixture):
+        return WriteLikeliest(model)
+    return WriteLabels(Given(model.at), model.grid)
+
+
+def labelled(model: Model, rows: Rows, runner: Runner, root: Path) -> tuple[Collection, Any]:
+    """Labels of all rows, written to `root` in one pass that also tells their moments."""
+    chunks = rows.source().chunks
+    columns = (*LABELS, *([LIKELIHOOD] if isinstance(model, Mixture) else []))
+    layout = Layout(rows.collection.rows, chunks[0].stop - chunks[0].start, columns)
+    seen = each(runner, Write(str(root), layout, writer(model)), chunks)
+    return sealed_rows(root, layout, rows.collection), seen
+
+
+def write_labels(run: RunFolder, name: str, rows: Rows, runner: Runner) -> dict[str, Any]:
+    """Label all rows with the final model.
+
+    Raises
+    ------
+    DataError
+        A cluster of K-means is empty: the rows repeat too much for so many clusters.
+    """
+    model = run.kept(name, MODELS)
+    seen = labelled(model, rows, runner, run.work / name / "labels.zarr")[1]
+    save_record(run.work / name / "moments.safetensors", seen)
+    if isinstance(seen, Shared):
+        free = free_parameters(model.kind, *model.means.shape)
+        return {
+            "log_likelihood": seen.likelihood / seen.mass,
+            "bic": bic(seen.likelihood, free, seen.rows),
+            "aic": aic(seen.likelihood, free),
+            "inertia": float(seen.square.sum()),
+        }
+    if empty := int((seen.count == 0).sum()):
+        raise DataError(
+            f"{empty:,} of {len(seen.count):,} clusters stay empty: the rows repeat too much for "
+            "so many. Ask for fewer clusters."
+        )
+    return {"inertia": seen.inertia(model.grid)}
+
+
+def labels_of(run: RunFolder, name: str) -> Collection:
+    """The labels of a clustering, and the distances to the centers."""
+    return Collection(run.work / name / "labels.zarr")
+
+
+def label_reference(labels: Collection) -> tuple[str, str, str]:
+    """How chunks name the labels of their rows."""
+    return str(labels.path), labels.digest, "label"
+
+
+def partition_of(run: RunFolder, name: str) -> Partition:
+    """Means, counts and squared distances, from the moments of the labelling pass."""
+    model: Model = run.kept(name, MODELS)
+    seen = load_record(run.work / name / "moments.safetensors", MODELS)
+    if isinstance(model, Mixture):
+        center, count, square = model.means, seen.weight, seen.square.sum(1)
+        mean = center + seen.total / np.where(count > 0, count, 1)[:, None]
+    else:
+        center, count, mean = model.at, seen.weights(model.grid), seen.means(model.grid)
+        square = seen.square / model.grid.square_scale
+    # Measured from the centers; the mean is the point of least square, so take the offset off.
+    square = square - count * ((mean - center) ** 2).sum(1)
+    return Partition(mean, count.astype(np.int64), square.clip(0))
