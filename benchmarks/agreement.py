@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.works import OURS, Work
+from benchmarks.work import OURS, Work
 
 SAME_START = ("lloyd", "sweep", "workers", "oracle")
+SAME_BOUND = ("mixture", "mixture-oracle")
 NEAR = 1e-12  # relative: two centers at such distances are equally near
 STEP = 4096
 
@@ -20,7 +21,8 @@ def compare(work: Work, rows: Path, folder: Path, result: dict[str, Any]) -> Non
     rows : the file of the rows
     folder : where each entrant's arrays are kept, by its name
     result : by entrant; gets `equal`, the share of labels as ours; `error`, the largest relative
-        error of an explained variance; `oracle`, how many labels differ from those in float64
+        error of an explained variance; `oracle`, how many labels differ from those in float64;
+        `apart`, how far the lower bound of a mixture is from that of the last entrant, relative
     """
     ours = work.entrants[0].name
     for entrant in work.entrants:
@@ -34,6 +36,12 @@ def compare(work: Work, rows: Path, folder: Path, result: dict[str, Any]) -> Non
         if work.group in SAME_START and entrant.alike and result[ours]["runs"]:
             labels = [np.load(folder / name / "labels.npy") for name in (ours, entrant.name)]
             mine["equal"] = float((labels[0] == labels[1]).mean())
+    last = result[work.entrants[-1].name]["runs"]
+    if work.group in SAME_BOUND and last:
+        for entrant in work.entrants[:-1]:
+            if runs := result[entrant.name]["runs"]:
+                apart = abs(runs[0]["bound"] / last[0]["bound"] - 1)
+                result[entrant.name]["apart"] = apart
     if work.group == "oracle" and all(result[e.name]["runs"] for e in work.entrants):
         right = folder / work.entrants[1].name
         result[OURS]["oracle"] = differences(np.load(rows, mmap_mode="r"), folder / OURS, right)

@@ -1,4 +1,4 @@
-"""dclust and its peers side by side in one run: K-means, seeding, PCA, streams, cold starts.
+"""dclust and its peers side by side in one run: K-means, PCA, mixtures, streams, cold starts.
 
     python -m benchmarks.clustering --data FOLDER [--only 'lloyd*'] [--quick] [--resume]
 
@@ -22,11 +22,12 @@ from typing import Any
 
 from benchmarks.agreement import compare
 from benchmarks.data import Data
+from benchmarks.page import page
 from benchmarks.plots import draw
 from benchmarks.readme import README, machine, put, today, versions
 from benchmarks.seats import INTEL, Seats, core_type, pinned, seats
-from benchmarks.tables import page
-from benchmarks.works import Entrant, Work, works
+from benchmarks.work import Entrant, Work
+from benchmarks.works import works
 
 HERE = Path(__file__).parent
 PACKAGES = (
@@ -48,7 +49,9 @@ def question(work: Work, entrant: Entrant, data: Data, turn: int, keep: Path | N
     name, n = entrant.x if entrant.x[0] else work.x
     x = data.rows(name, n) if name else Path()
     arrays = {}
-    if work.start:
+    if kind := work.options.get("kind"):
+        arrays = {part: str(path) for part, path in data.components(x, work.start, kind).items()}
+    elif work.start:
         few = data.stream_start if name == "stream" else None
         arrays["start"] = str(few(work.start) if few else data.start(x, work.start))
     return {
@@ -163,7 +166,7 @@ def main() -> None:
     given = arguments()
     picked = chosen(given)
     if given.list:
-        print("\n".join(f"{w.name:22} {w.group:9} {w.title}" for w in picked))
+        print("\n".join(f"{w.name:22} {w.group:16} {w.title}" for w in picked))
         return
     # All processes that are started from here on share these cores and no more.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: given.threads])

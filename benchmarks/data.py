@@ -11,6 +11,8 @@ import numpy as np
 import zarr
 from PIL import Image
 
+from benchmarks.contender import nearest
+
 SIDE = 32  # pixels of a patch
 SEED = 20_251
 MODES = 3_000  # in the mixture
@@ -35,7 +37,8 @@ class Data:
         """The file of so many rows: "fashion", "patches", "patches-8", "mixture", "stream"..."""
         make = {
             "fashion": self._fashion,
-            "fashion-pca50": self._few_columns,
+            "fashion-pca50": partial(self._few_columns, 50),
+            "fashion-pca64": partial(self._few_columns, 64),
             "patches": partial(self._patches, SIDE),
             "mixture": mixture,
         }
@@ -69,6 +72,26 @@ class Data:
             _save(path, _stream_rows(k, -1))
         return path
 
+    def components(self, rows: Path, k: int, kind: str) -> dict[str, Path]:
+        """Weights, means and precisions that a mixture begins with, in float64, and its centers.
+
+        Those of clusters after ten iterations of Lloyd's algorithm; covariances of few rows are
+        drawn towards that of all together. For a Zarr array: of rows like those in it.
+        """
+        stream = rows.suffix == ".zarr"
+        stem = "stream" if stream else rows.stem
+        names = ("start", "weights", "means", "precisions")
+        found = {part: self.kept / f"{stem}-{kind}-{k}-{part}.npy" for part in names}
+        if not all(path.exists() for path in found.values()):
+            x = (_stream_rows(ZARR_ROWS, -1) if stream else np.load(rows)).astype(np.float64)
+            at = (x[:k] if stream else np.load(self.start(rows, k))).astype(np.float64)
+            for _ in range(10):
+                label = nearest(x, at)
+                at = np.stack([x[label == j].mean(0) if j in label else at[j] for j in range(k)])
+            for path, part in zip(found.values(), _components(x, at, kind), strict=True):
+                _save(path, part)
+        return found
+
     def _fashion(self, n: int) -> np.ndarray:
         """Fashion-MNIST, the 60,000 and the 10,000: (n, 784)."""
         parts = []
@@ -78,12 +101,12 @@ class Data:
             parts.append(np.frombuffer(bytes_, np.uint8).reshape(-1, 784))
         return np.concatenate(parts)[:n].astype(np.float32)
 
-    def _few_columns(self, n: int) -> np.ndarray:
-        """The same on its first 50 principal axes."""
+    def _few_columns(self, columns: int, n: int) -> np.ndarray:
+        """The same on its first principal axes."""
         x = np.load(self.rows("fashion", n)).astype(np.float64)
         x -= x.mean(0)
         _, axes = np.linalg.eigh(x.T @ x)
-        return (x @ axes[:, :-51:-1]).astype(np.float32)
+        return (x @ axes[:, : -columns - 1 : -1]).astype(np.float32)
 
     def _patches(self, side: int, n: int) -> np.ndarray:
         """Squares cut at seeded places from photographs, in a seeded order: (n, 3 side^2).
@@ -118,6 +141,25 @@ class Data:
                 array[a : a + step] = _stream_rows(min(step, n - a), a)
             aside.rename(path)
         return path
+
+
+def _components(x: np.ndarray, at: np.ndarray, kind: str) -> tuple[np.ndarray, ...]:
+    """Centers, then weights, means and precisions of the clusters that they make."""
+    label, (k, d) = nearest(x, at), at.shape
+    count = np.bincount(label, minlength=k)
+    means = np.stack([x[label == j].mean(0) if count[j] else at[j] for j in range(k)])
+    away = x - means[label]
+    squares = np.stack([away[label == j].T @ away[label == j] for j in range(k)])
+    common = squares.sum(0) / len(x)
+    own = (squares + d * common) / (count[:, None, None] + d)
+    variances = np.diagonal(own, axis1=1, axis2=2)
+    precisions = {
+        "full": np.linalg.inv(own),
+        "tied": np.linalg.inv(common),
+        "diag": 1 / variances,
+        "spherical": 1 / variances.mean(1),
+    }
+    return at, count / len(x), means, precisions[kind]
 
 
 def _stream_rows(count: int, first: int) -> np.ndarray:

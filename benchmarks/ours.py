@@ -2,7 +2,7 @@
 
 import inspect
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,17 @@ import numpy as np
 import zarr
 
 import dclust
-from benchmarks.contender import Absent, Found, Given
+from benchmarks.contender import SMALL, Absent, Found, Given
 from dclust.algorithms import seeding
+from dclust.algorithms.mixture import EM, Assigned, Fixed
+from dclust.algorithms.variational import Variational
 from dclust.kernels.nearest import nearest_center
 from dclust.passes.cluster import place
 from dclust.passes.events import Events
-from dclust.passes.runner import Runner
+from dclust.passes.loop import fit
+from dclust.passes.runner import Runner, See, Task
+from dclust.passes.sources import array_source
+from dclust.passes.threads import Threads
 
 
 def calls(library: str) -> dict[str, Callable[[Given], Found]]:
@@ -30,6 +35,10 @@ def calls(library: str) -> dict[str, Callable[[Given], Found]]:
         "tree": tree,
         "oracle": oracle,
         "stream": stream,
+        "mixture": mixture,
+        "bayes": bayes,
+        "mixture_stream": mixture_stream,
+        "mixture_reads": mixture_reads,
     }
 
 
@@ -81,6 +90,78 @@ def oracle(given: Given) -> Found:
     return lloyd(given) | {"first": first, "start": given.arrays["start"]}
 
 
+def _rows(given: Given) -> np.ndarray:
+    return given.x.astype(np.float64) if given.options.get("double") else given.x
+
+
+class _Timed(Threads):
+    """Threads, and when they began."""
+
+    began = 0.0
+
+    def fold(self, task: Task, chunks: Sequence[Any], see: See | None = None) -> Any:
+        """As always."""
+        self.began = self.began or time.perf_counter()
+        return super().fold(task, chunks, see)
+
+
+def mixture(given: Given) -> Found:
+    """EM from given components: how long an iteration takes, and where so many lead."""
+    o, a, runner = given.options, given.arrays, _Timed()
+    model = dclust.GaussianMixture(
+        o["k"],
+        covariance_type=o["kind"],
+        weights_init=a["weights"],
+        means_init=a["means"],
+        precisions_init=a["precisions"],
+        max_iter=o["iterations"],
+        tol=o.get("tol", 0),
+        runner=runner,
+    )
+    model.fit(_rows(given))
+    seconds = (time.perf_counter() - runner.began) / model.n_iter_
+    return {"seconds": seconds, "bound": model.lower_bound_, "passes": model.n_iter_}
+
+
+def bayes(given: Given) -> Found:
+    """Variational inference; rows first belong to the nearest of given centers."""
+    o, source = given.options, array_source(_rows(given))
+    begin = Assigned(given.arrays["start"])
+    learner = Variational(begin, o["kind"], max_iter=o["iterations"], tol=0)
+    model = fit(learner, source, Threads())
+    return {"bound": model.lower_bound, "passes": model.step}
+
+
+def mixture_stream(given: Given) -> Found:
+    """EM from given components on a Zarr array that is read anew in each pass."""
+    o, a = given.options, given.arrays
+    runner, events = _runner(o)
+    begin = Fixed(a["weights"], a["means"], a["precisions"]).mixture(o["kind"], None, 0)
+    learner = EM(begin, o["kind"], max_iter=o["iterations"], tol=0)
+    rows = zarr.open_array(given.x, mode="r")
+    if o.get("rehearsal"):  # workers load what they need
+        fit(learner, array_source(rows[:SMALL]), runner)
+        return {}
+    source = array_source(rows)
+    return _watched(runner, events, lambda: fit(learner, source, runner)) | {"rows": source.rows}
+
+
+def mixture_reads(given: Given) -> Found:
+    """Nothing said but k and the seed; `stepwise` is the way to few reads that dclust offers."""
+    o = given.options
+    more = {name: o[name] for name in ("stepwise", "max_iter") if name in o}
+    if not {*more} <= {*inspect.signature(dclust.GaussianMixture).parameters}:
+        raise Absent("this GaussianMixture has no stepwise mode")
+    seen: list[dict[str, Any]] = []
+    runner = Threads(events=Events([seen.append]))
+    start = time.perf_counter()
+    model = dclust.GaussianMixture(o["k"], random_state=o["seed"], runner=runner, **more)
+    model.fit(given.x)
+    seconds = time.perf_counter() - start
+    reads = sum(event.get("bytes", 0) for event in seen) / given.x.nbytes
+    return {"seconds": seconds, "reads": reads, "likelihood": model.score(given.x)}
+
+
 _open = ExitStack()  # a cluster once started stays until this process ends
 _places: dict[str, tuple[Runner, Events]] = {}
 
@@ -100,6 +181,15 @@ def stream(given: Given) -> Found:
     runner, events = _runner(o)
     if o.get("rehearsal"):
         return {}
+    rows = zarr.open_array(given.x, mode="r")
+    init = given.arrays["start"]
+    model = dclust.KMeans(len(init), init=init, max_iter=o["iterations"], tol=0, runner=runner)
+    told = _watched(runner, events, lambda: model.fit(rows))
+    return told | {"labels": model.labels_, "rows": len(model.labels_)}
+
+
+def _watched(runner: Runner, events: Events, do: Callable[[], Any]) -> Found:
+    """The seconds of passes while something is done, and the memory of the largest worker."""
     stamps = []
 
     def note(event: dict[str, Any]) -> None:
@@ -107,18 +197,15 @@ def stream(given: Given) -> Found:
             stamps.append(time.perf_counter() - start)
 
     events.sinks.append(note)
-    rows = zarr.open_array(given.x, mode="r")
-    init = given.arrays["start"]
-    model = dclust.KMeans(len(init), init=init, max_iter=o["iterations"], tol=0, runner=runner)
     start = time.perf_counter()
-    model.fit(rows)
+    do()
     whole = time.perf_counter() - start
     events.sinks.remove(note)
     client = getattr(runner, "client", None)
     peaks = client.run(peak).values() if client else [peak()]
     each = np.diff(stamps, prepend=0.0).round(4).tolist()
     told = {"seconds": whole / len(stamps), "whole": whole, "passes": len(stamps), "each": each}
-    return told | {"peak": max(peaks), "labels": model.labels_, "rows": len(model.labels_)}
+    return told | {"peak": max(peaks)}
 
 
 def peak() -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.contender import Found, Given
+from benchmarks.contender import Found, Given, nearest
 
 CORES = len(os.sched_getaffinity(0))
 BLOCKS = 8  # of a Dask array
@@ -24,7 +24,9 @@ def calls(library: str) -> dict[str, Call]:
     """What a library can be asked, by name."""
     if library in ("sklearn", "sklearnex"):
         names = (sklearn_lloyd, sklearn_defaults, sklearn_seeds, sklearn_pca, sklearn_oracle)
-        return {f.__name__.split("_")[1]: partial(f, library) for f in names}
+        found = {f.__name__.split("_")[1]: partial(f, library) for f in names}
+        more = {"mixture": sklearn_mixture, "bayes": sklearn_bayes}
+        return found | (more if library == "sklearn" else {})
     rooms: dict[str, dict[str, Call]] = {
         "faiss": {"lloyd": faiss_lloyd, "defaults": faiss_defaults},
         "superkmeans": {"lloyd": super_lloyd, "defaults": super_defaults},
@@ -90,6 +92,48 @@ def sklearn_oracle(library: str, given: Given) -> Found:
     first = only.predict(x)
     found = sklearn_lloyd(library, Given(x, given.options, arrays))
     return found | {"first": np.asarray(first)}
+
+
+def sklearn_mixture(given: Given) -> Found:
+    """EM from given components: how long an iteration takes, and where so many lead."""
+    from sklearn.mixture import GaussianMixture
+
+    stamps = []
+
+    class Timed(GaussianMixture):  # type: ignore[misc]
+        """Tells when each iteration begins; a last expectation follows them."""
+
+        def _e_step(self, *rows: Any, **how: Any) -> Any:
+            stamps.append(time.perf_counter())
+            return super()._e_step(*rows, **how)
+
+    o, x = given.options, given.x
+    x = x.astype(np.float64) if o.get("double") else x
+    first = {f"{part}_init": given.arrays[part] for part in ("weights", "means", "precisions")}
+    first = {name: array.astype(x.dtype) for name, array in first.items()}
+    how = {"covariance_type": o["kind"], "max_iter": o["iterations"], "tol": o.get("tol", 0)}
+    # Of the few rows of a rehearsal some components have no covariance of their own.
+    how["reg_covar"] = 1e3 if o.get("rehearsal") else 1e-6
+    model = Timed(o["k"], **how, **first).fit(x)
+    found = {"bound": float(model.lower_bound_), "passes": int(model.n_iter_)}
+    return found | {"seconds": (stamps[-1] - stamps[0]) / (len(stamps) - 1)}
+
+
+def sklearn_bayes(given: Given) -> Found:
+    """Variational inference; rows first belong to the nearest of given centers."""
+    from sklearn.mixture import BayesianGaussianMixture
+
+    o, x = given.options, given.x.astype(np.float64)
+
+    class Begun(BayesianGaussianMixture):  # type: ignore[misc]
+        """With given shares to begin with."""
+
+        def _initialize_parameters(self, x: np.ndarray, *_: Any, **__: Any) -> None:
+            self._initialize(x, np.eye(o["k"])[nearest(x, given.arrays["start"])])
+
+    how = {"covariance_type": o["kind"], "max_iter": o["iterations"], "tol": 0}
+    model = Begun(n_components=o["k"], **how).fit(x)
+    return {"bound": float(np.sum(model.lower_bound_)), "passes": int(model.n_iter_)}
 
 
 def faiss_lloyd(given: Given) -> Found:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from benchmarks.works import OURS, Work
+from benchmarks.work import OURS, Work
 
 # Okabe and Ito's colours, which all eyes tell apart; ours is black and drawn last.
 COLOURS = {

@@ -1,14 +1,11 @@
-"""Results as Markdown: one table for each kind of work, a line for each contender."""
+"""What tables say of results: columns, bars and groups."""
 
-import os
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from benchmarks.readme import made
-from benchmarks.works import OURS, PEERS, Bar, Work
+from benchmarks.work import PEERS, Bar, Work
 
 Result = dict[str, Any]  # of one work, by entrant
 
@@ -147,6 +144,24 @@ def peak(line: Line) -> str:
     return f"{max(found) / 2**20:,.0f}" if found else ""
 
 
+def apart(line: Line) -> str:
+    """How far its lower bound is from that of the last entrant."""
+    found = middle(line.result, line.name, "apart")
+    return "" if found is None else f"{found:.0e}"
+
+
+def reads(line: Line) -> str:
+    """How often all rows were read."""
+    found = middle(line.result, line.name, "reads")
+    return "" if found is None else short(found)
+
+
+def likelihood(line: Line) -> str:
+    """The mean log-likelihood of the rows, in nats."""
+    found = middle(line.result, line.name, "likelihood")
+    return "" if found is None else f"{found:.4f}"
+
+
 def reached(bar: Bar, work: Work, result: Result) -> tuple[float, str] | None:
     """What a bar's number is, and whose line it belongs to; nothing while it is not known."""
     own = middle(result, bar.who, bar.of)
@@ -184,7 +199,8 @@ def verdict(bar: Bar, value: float, line: str) -> str:
     if bar.of != "seconds":
         words = f"{bar.of} {words}"
     if bar.how == "difference":
-        words += f" s more than {' or '.join(bar.than)}: {value:.2f}"
+        unit, digits = (" s", ".2f") if bar.of == "seconds" else ("", ".1e")
+        words += f"{unit} more than {' or '.join(bar.than)}: {value:{digits}}"
     elif bar.than == (PEERS,):
         words += " of the fastest"
     elif bar.how == "ratio" and bar.who == line:
@@ -240,100 +256,20 @@ GROUPS = {
         "by the centers, in two threads.",
         (PASS, SPREAD, RUNS, RATE, ("peak of a worker, MiB", peak), BAR),
     ),
+    "mixture": Group(
+        "Gaussian mixtures: one iteration of EM",
+        "From the same components; what a fit does before it iterates is left out.",
+        (*PEERED, ("log-likelihood differs by", apart)),
+    ),
+    "mixture-stream": Group(
+        "Gaussian mixtures: larger than memory",
+        "EM; all rows are read anew in each pass.",
+        (PASS, SPREAD, RUNS, RATE, ("peak of a worker, MiB", peak), BAR),
+    ),
+    "mixture-stepwise": Group(
+        "Gaussian mixtures: few reads",
+        "Each round has another seed; the log-likelihood is that of a row, the median of rounds.",
+        (SECONDS, RUNS, ("reads", reads), ("log-likelihood", likelihood), BAR),
+    ),
     "cold": Group("Cold start", "", (SECONDS, SPREAD, RUNS, BAR)),
 }
-
-
-def page(
-    works: list[Work], results: dict[str, Any], drawn: list[tuple[Path, str]], beside_it: Path
-) -> str:
-    """All tables and plots.
-
-    Parameters
-    ----------
-    drawn : files of plots, and their words
-    beside_it : the folder of the page, to which links are relative
-    """
-    conditions = results["conditions"]
-    core = conditions["core_type"]
-    kernels = f", OpenBLAS kernels for {core} (`OPENBLAS_CORETYPE`)" if core else ""
-    words = (
-        f"All contenders in turn in one run, each in a process of its own: {conditions['threads']} "
-        f"threads{kernels} for all; float32 rows. Seconds are medians. *dclust takes* so much of a "
-        "contender's time: by medians, then the least and the most of all rounds. Who needs long "
-        "has fewer runs."
-    )
-    parts = [words]
-    for key, group in GROUPS.items():
-        done = [w for w in works if w.group == key and w.name in results["works"]]
-        if done:
-            parts += [heading(group, done), table(group, done, results["works"])]
-    oracles = [w for w in works if w.group == "oracle" and w.name in results["works"]]
-    if oracles:
-        words = "labels and inertia beside scikit-learn in float64, same start, 25 iterations."
-        parts += [f"**The oracle**: {words}", oracle_table(oracles, results["works"])]
-    parts += [f"![{words}]({os.path.relpath(path, beside_it)})" for path, words in drawn]
-    days = sorted({r["date"] for r in results["works"].values()}) or [results["date"]]
-    day = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
-    foot = made(day, conditions["versions"], conditions["machine"], "benchmarks.clustering")
-    return "\n\n".join([*parts, foot])
-
-
-def heading(group: Group, works: list[Work]) -> str:
-    """What the table is of."""
-    rows = f", {works[0].title}" if len(works) == 1 else ""
-    return f"**{group.title}**{rows}. {group.words}".rstrip()
-
-
-def table(group: Group, works: list[Work], results: dict[str, Any]) -> str:
-    """One table: the works below each other, each with its name first if there are several."""
-    heads = ["", *(name for name, _ in group.columns)]
-    lines = []
-    for work in works:
-        if len(works) > 1:
-            lines.append([f"*{work.title}*", *("" for _ in group.columns)])
-        lines += _lines(group, work, results[work.name]["entrants"])
-    # A column in which nobody has anything to say is left out.
-    used = [i == 0 or any(line[i] for line in lines) for i in range(len(heads))]
-    rule = ["---", *("---:" for _ in group.columns)]
-    text = []
-    for cells in (heads, rule, *lines):
-        kept = [cell for cell, is_used in zip(cells, used, strict=True) if is_used]
-        text.append(f"| {' | '.join(kept)} |")
-    return "\n".join(text)
-
-
-def _lines(group: Group, work: Work, result: Result) -> list[list[str]]:
-    """The lines of one work."""
-    lines = []
-    for entrant in work.entrants:
-        name = f"**{entrant.name}**" if entrant.name.startswith(OURS) else entrant.name
-        if entrant.note:
-            name += f" ({entrant.note})"
-        if result[entrant.name]["runs"]:
-            line = Line(work, result, entrant.name)
-            lines.append([name, *(column(line) for _, column in group.columns)])
-        elif out := result[entrant.name].get("out"):
-            cell = f"{name}: {out}".replace("|", "/").replace("\n", " ")
-            lines.append([cell, *("" for _ in group.columns)])
-    return lines
-
-
-def oracle_table(works: list[Work], results: dict[str, Any]) -> str:
-    """How many labels differ, and by how much the inertia."""
-    text = [
-        "| | labels that differ, from the start | after the fit | inertia differs by |",
-        "| --- | ---: | ---: | ---: |",
-    ]
-    for work in works:
-        found = results[work.name]["entrants"][work.entrants[0].name].get("oracle")
-        if not found:
-            continue
-        cells = [f"{work.title}"]
-        for name in ("first", "labels"):
-            differ, clear = found[name]["differ"], found[name]["clear"]
-            more = f", {clear:,} of them no near ties" if differ else ""
-            cells.append(f"{differ:,} of {found['rows']:,}{more}")
-        cells.append(f"{found['inertia']:.0e}")
-        text.append(f"| {' | '.join(cells)} |")
-    return "\n".join(text)

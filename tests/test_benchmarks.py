@@ -5,9 +5,11 @@ import pytest
 from sklearn.cluster import KMeans
 
 from benchmarks import contender, ours, peers
+from benchmarks.agreement import compare
+from benchmarks.page import ORACLES, page
 from benchmarks.readme import put
 from benchmarks.seats import seats
-from benchmarks.tables import GROUPS, page
+from benchmarks.tables import GROUPS
 from benchmarks.works import works
 
 
@@ -26,7 +28,7 @@ def results(**times):
 def test_everybody_can_be_asked_for_every_work(quick):
     """No work names a call that its contenders do not have, or a group without a table."""
     for work in works(quick):
-        assert work.group in GROUPS or work.group in ("sweep", "oracle")
+        assert work.group in {*GROUPS, *ORACLES, "sweep"}
         assert len({e.name for e in work.entrants}) == len(work.entrants)
         for entrant in work.entrants:
             known = ours if entrant.library == "dclust" else peers
@@ -47,6 +49,20 @@ def test_a_table_says_ratios_of_medians_and_which_bars_are_met(tmp_path):
     assert "| 3.00 | 3 | 0.667 | 0.40 to 2.2 | ≤ 0.6 of the fastest ✗ |" in row["| faiss"]
     assert "≤" not in row["| superkmeans (approximate)"]
     assert "| scikit-learn-intelex: failed: no such thing" in row
+
+
+def test_bounds_of_mixtures_are_compared_with_the_last(tmp_path):
+    """Each beside the one in float64, with its bar; iterations once where all made as many."""
+    work = next(w for w in works(False) if w.name == "mixture-oracle-full")
+    bounds = (-200.0, -200.0 * (1 + 1e-6), -200.0)
+    entrants = {
+        e.name: {"runs": [{"turn": 0, "seconds": 1.0, "bound": bound, "passes": 7}]}
+        for e, bound in zip(work.entrants, bounds, strict=True)
+    }
+    compare(work, tmp_path, tmp_path, entrants)
+    found = {**results(), "works": {work.name: {"date": "2026-01-01", "entrants": entrants}}}
+    text = page([work], found, [], tmp_path)
+    assert f"| {work.title} | 7 | 0e+00 ≤ 1e-05 ✓ | 1e-06 ≤ 1e-08 ✗ |" in text
 
 
 def test_inertia_is_judged_as_scikit_learn_does():

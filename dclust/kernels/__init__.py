@@ -30,7 +30,7 @@ _private_cache()
 
 
 def warm_up() -> None:
-    """Compile or load every kernel now, so that no pass waits for it."""
+    """Compile or load every kernel now, so that no pass waits for it; not those of mixtures."""
     import numpy as np
 
     from dclust.kernels.extent import column_ranges
@@ -53,3 +53,19 @@ def warm_up() -> None:
         add_rows(x, label, None, 1, grid, sums, count)
         move_rows(x, label, label, None, grid, sums, count)
     add_values(np.zeros(2), label, None, 1.0, 1)
+
+
+def warm_up_mixtures() -> None:
+    """The same for what only mixtures use, which others need not wait for."""
+    import numpy as np
+
+    from dclust.kernels.gaussians import Gaussians
+    from dclust.kernels.mixture import shares
+    from dclust.kernels.moments import add_moments, blank
+
+    means, one = np.zeros((2, 2)), np.eye(2)
+    for x in (np.zeros((2, 2), np.uint8), np.zeros((2, 2), np.float32)):
+        for name, factors in (("full", np.stack([one, one])), ("tied", one), ("diag", one + 1)):
+            for p in shares(x, Gaussians(name, means, factors, np.zeros(2))):
+                pairs, sums = (p.row, p.component, p.share), (np.zeros(2), np.zeros((2, 2)))
+                add_moments(x, p.start, pairs, means, *sums, blank(name, 2, 2))

@@ -43,6 +43,8 @@ WORKER_ENV = {
 TASKS_USE = (
     "dclust.ingest",
     "dclust.ingest.features",
+    "dclust.ingest.hashing",
+    "dclust.algorithms.density_assigning",
     "dclust.algorithms.hierarchy",
     "dclust.selection.choosing",
     "dclust.selection.mixtures",
@@ -84,6 +86,7 @@ def _probe() -> tuple[str, int]:
     for name in TASKS_USE:
         importlib.import_module(name)
     kernels.warm_up()
+    kernels.warm_up_mixtures()
     return __version__, psutil.Process(os.getpid()).memory_info().rss
 
 
