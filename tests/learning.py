@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from dclust.algorithms.density import Density
+from dclust.algorithms.density_tiles import tiles_of
 from dclust.algorithms.discriminant import Discriminants
 from dclust.algorithms.kmeans import Lloyd
 from dclust.algorithms.minibatch import MiniBatch
@@ -117,6 +119,11 @@ def mixture(source: Source, kind: str) -> EM:
     return EM(Assigned(at), kind, max_iter=3)
 
 
+def density(source: Source) -> Density:
+    """Density clusters, some borders of which are sought in a pass of their own."""
+    return Density(tiles_of(source, Serial(), 75.0), np.ones(1, np.int64), 6, 3)
+
+
 def stepwise(source: Source, kind: str) -> Stepwise:
     """Two mixtures on their way, batch by batch."""
     at = some_centers(np.concatenate([c.read().x for c in source.chunks]))
@@ -170,6 +177,8 @@ CASES = {
     "Discriminants with shrinkage": Case(
         partial(discriminants, shrinkage="auto"), labelled=True, blind=False
     ),
+    "Density": Case(density, blind=False),  # what is known lies in the order of tiles
+    "Density on bytes": Case(density, np.uint8, blind=False),
     "Stepwise": Case(partial(stepwise, kind="full"), blind=False),
     "Stepwise with weights, diag": Case(partial(stepwise, kind="diag"), weighted=True, blind=False),
     "EM": Case(partial(mixture, kind="full"), blind=False),

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from dclust import __version__
+from dclust.cli.duplicating import duplicates
 from dclust.cli.exits import FAILED, stop_on_signals, told
 from dclust.cli.exporting import export
 from dclust.cli.ingesting import ingest
@@ -25,7 +26,7 @@ def main() -> None:
     """Cluster image collections of any size: exact, measured, resumable."""
 
 
-for verb in (ingest, inspect, export, sample):
+for verb in (ingest, inspect, duplicates, export, sample):
     main.add_command(verb)
 
 

@@ -228,6 +228,8 @@ def summary(metrics: dict[str, Any]) -> list[str]:
     for name, found in metrics["clusterings"].items():
         passes = counted(found["passes"], "pass", "passes")
         parts = [f"{counted(found['clusters'], 'cluster')}, {passes}"]
+        if found["noise_rows"]:
+            parts[0] += f", {counted(found['noise_rows'], 'row')} in none"
         if found.get("converged") is False:
             parts[0] += " (not enough to converge)"
         if criteria := found.get("criteria"):

@@ -18,7 +18,7 @@ from dclust.collection.writing import SEAL, write_table
 from dclust.errors import CollectionError, SpecError
 from dclust.ingest.ingesting import ingest
 from dclust.ingest.planning import Settings
-from dclust.jobs.labelling import LIKELIHOOD, Model, clusters, labelled, published, published_run
+from dclust.jobs.labelling import LIKELIHOOD, Model, centers, labelled, published, published_run
 from dclust.jobs.rows import axes_of, features_of, reduced
 from dclust.jobs.spec import FeaturesPart
 from dclust.passes.runner import Runner
@@ -162,7 +162,8 @@ def _write(
     columns = {"cluster": "label", "distance": "distance"}
     if LIKELIHOOD.name in labels.columns:
         columns |= {LIKELIHOOD.name: LIKELIHOOD.name}
-    found = {n: pa.array(labels.read(c, 0, labels.rows), mask=~there) for n, c in columns.items()}
+    read = {name: labels.read(column, 0, labels.rows) for name, column in columns.items()}
+    found = {n: pa.array(v, mask=~there | np.isnan(v)) for n, v in read.items()}
     table = pa.table(
         {
             "row": np.arange(labels.rows) + about["start"],
@@ -173,7 +174,8 @@ def _write(
     )
     made.mkdir()
     write_table(made / "labels.parquet", table.filter(pc.not_equal(table["status"], "padding")))
-    counts = np.bincount(labels.read("label", 0, labels.rows)[there], minlength=clusters(model))
+    label = labels.read("label", 0, labels.rows)[there]
+    counts = np.bincount(label[label >= 0], minlength=len(centers(model)))
     write_json(
         made / "assigned.json",
         {

@@ -35,7 +35,7 @@ class Labels:
     clustering: str
     clusters: int
     table: pa.Table  # row, source, cluster, distance, silhouette; rows increase
-    unlabelled: int  # rows that have no image
+    unlabelled: int  # rows that have no image, or are in no cluster
     collection: Collection | None  # None: the images were no collection
 
 
@@ -224,7 +224,7 @@ def read_labels(run: Path, clustering: str | None = None) -> Labels:
     if "silhouette" not in table.column_names:
         table = table.append_column("silhouette", pa.nulls(len(table), pa.float64()))
     table = table.select(["row", "source", "cluster", "distance", "silhouette"])
-    there = table.filter(pc.is_valid(table["cluster"]))
+    there = table.filter(pc.greater_equal(table["cluster"], 0))  # neither holes nor noise
     return Labels(
         str(run),
         clustering or names[0],

@@ -8,13 +8,14 @@ import numpy as np
 
 from dclust.algorithms.kmeans import Centers, Lloyd, scratch_bytes
 from dclust.algorithms.minibatch import Drift, MiniBatch
-from dclust.algorithms.mixture import Mixture
 from dclust.algorithms.seeding import SPARE
 from dclust.errors import DataError
+from dclust.jobs.density import fit_density
 from dclust.jobs.folder import RunFolder
-from dclust.jobs.labelling import MODELS
+from dclust.jobs.labelling import MODELS, Model
 from dclust.jobs.mixing import fit_mixtures
-from dclust.jobs.spec import GMMPart, KMeansPart, MiniBatchPart
+from dclust.jobs.rows import Rows
+from dclust.jobs.spec import DBSCANPart, GMMPart, KMeansPart, Method, MiniBatchPart
 from dclust.passes.loop import fit
 from dclust.passes.runner import Runner
 from dclust.passes.sources import Source
@@ -22,8 +23,10 @@ from dclust.selection.restarts import Course, Start, begin, lloyd_from, minibatc
 from dclust.summaries.grid import Grid
 
 
-def spare_bytes(part: KMeansPart | MiniBatchPart | GMMPart, source: Source) -> int:
+def spare_bytes(part: Method, source: Source) -> int:
     """What seeding and fitting leave on a block that is held, at most."""
+    if isinstance(part, DBSCANPart):
+        return 0
     longest = max(c.stop - c.start for c in source.chunks)
     if isinstance(part, GMMPart):
         if part.init_params != "kmeans" or part.stepwise:
@@ -37,11 +40,7 @@ def spare_bytes(part: KMeansPart | MiniBatchPart | GMMPart, source: Source) -> i
 
 
 def fit_clusters(
-    run: RunFolder,
-    name: str,
-    part: KMeansPart | MiniBatchPart | GMMPart,
-    source: Source,
-    runner: Runner,
+    run: RunFolder, name: str, part: Method, rows: Rows, runner: Runner
 ) -> dict[str, Any]:
     """Learn the clusters, going on from a checkpoint if there is one.
 
@@ -50,11 +49,15 @@ def fit_clusters(
     DataError
         There are fewer distinct rows than clusters, or a covariance has no inverse.
     """
+    source = rows.source()
     held = runner.hold(source.chunks, spare_bytes(part, source))
     run.events.tell("held", {"held": held})
-    found: Centers | Drift | Mixture
+    found: Model
     try:
-        if isinstance(part, GMMPart):
+        if isinstance(part, DBSCANPart):
+            kept = partial(run.kept, kinds=MODELS)
+            found, told = fit_density(run, name, part, rows, runner, kept)
+        elif isinstance(part, GMMPart):
             found, told = fit_mixtures(run, name, part, source, runner, held)
         else:
             starts = _Starts(run, part, source, runner, held)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from dclust.algorithms import components, stepwise
+from dclust.algorithms.density import Grown
 from dclust.algorithms.kmeans import Centers
 from dclust.algorithms.labels import WriteLabels
 from dclust.algorithms.likeliest import WriteLikeliest
@@ -19,6 +20,7 @@ from dclust.collection.records import load_record, save_record
 from dclust.collection.writing import VALID
 from dclust.errors import CollectionError, DataError
 from dclust.ingest.features import sealed_rows
+from dclust.jobs.density import Dense, WriteDense, found_labels
 from dclust.jobs.folder import RunFolder
 from dclust.jobs.rows import Rows
 from dclust.kernels.projection import Projection
@@ -26,26 +28,31 @@ from dclust.metrics.internal import Partition
 from dclust.passes.runner import Runner
 from dclust.passes.writing import Make, Write, each
 from dclust.selection.mixtures import aic, bic, free_parameters
+from dclust.selection.radii import EpsChoice
 from dclust.summaries.clusters import Moments, Tally
 from dclust.summaries.grid import Grid
 from dclust.summaries.mixture import Shared
 
-Model = Centers | Drift | Mixture
+Model = Centers | Drift | Mixture | Dense
 KMEANS = (Centers, Drift, Grid, Moments, Projection, Tally)
 MIXTURES = (Mixture, Shared, stepwise.Walk, stepwise.Path, components.Estimate)
-MODELS = (*KMEANS, *MIXTURES)  # what checkpoints are made of
+DENSITY = (Dense, Grown, EpsChoice)
+MODELS = (*KMEANS, *MIXTURES, *DENSITY)  # what checkpoints are made of
 LABELS = (Column("label", (), "int32"), Column("distance", (), "float32"), VALID)
 LIKELIHOOD = Column("log_likelihood", (), "float32")
 
 
-def clusters(model: Model) -> int:
-    """How many clusters a model tells apart."""
-    return len(model.means if isinstance(model, Mixture) else model.at)
+def centers(model: Model) -> np.ndarray:
+    """What distances are measured from: (k, d)."""
+    if isinstance(model, Mixture):
+        return model.means
+    return model.centers if isinstance(model, Dense) else model.at
 
 
 def file_of(model: Model) -> str:
     """What a published model is called."""
-    return "mixture.safetensors" if isinstance(model, Mixture) else "centers.safetensors"
+    kinds = {Mixture: "mixture", Dense: "density"}
+    return f"{kinds.get(type(model), 'centers')}.safetensors"
 
 
 def published_run(run: str | Path) -> tuple[Path, dict[str, Any]]:
@@ -66,24 +73,31 @@ def published_run(run: str | Path) -> tuple[Path, dict[str, Any]]:
 
 def published(results: Path) -> Model:
     """The model among the results of one clustering."""
-    kept = [results / "model" / name for name in ("mixture.safetensors", "centers.safetensors")]
-    found: Model = load_record(kept[0] if kept[0].exists() else kept[1], MODELS)
+    [path] = (results / "model").glob("*.safetensors")
+    found: Model = load_record(path, MODELS)
     return found
 
 
-def writer(model: Model) -> Make:
-    """What makes the columns of a block's rows."""
+def writer(model: Model, known: bool) -> Make:
+    """What makes the columns of a block's rows; `known`: density labels come with the block."""
+    if isinstance(model, Dense):
+        return WriteDense(model, known)
     if isinstance(model, Mixture):
         return WriteLikeliest(model)
     return WriteLabels(Given(model.at), model.grid)
 
 
-def labelled(model: Model, rows: Rows, runner: Runner, root: Path) -> tuple[Collection, Any]:
-    """Labels of all rows, written to `root` in one pass that also tells their moments."""
-    chunks = rows.source().chunks
+def labelled(
+    model: Model, rows: Rows, runner: Runner, root: Path, found: Collection | None = None
+) -> tuple[Collection, Any]:
+    """Labels of all rows, written to `root` in one pass that also tells their moments.
+
+    `found`: labels that are known already, of density clusters.
+    """
+    chunks = rows.source(label_reference(found) if found else None).chunks
     columns = (*LABELS, *([LIKELIHOOD] if isinstance(model, Mixture) else []))
     layout = Layout(rows.collection.rows, chunks[0].stop - chunks[0].start, columns)
-    seen = each(runner, Write(str(root), layout, writer(model)), chunks)
+    seen = each(runner, Write(str(root), layout, writer(model, found is not None)), chunks)
     return sealed_rows(root, layout, rows.collection), seen
 
 
@@ -95,10 +109,13 @@ def write_labels(run: RunFolder, name: str, rows: Rows, runner: Runner) -> dict[
     DataError
         A cluster of K-means is empty: the rows repeat too much for so many clusters.
     """
-    model = run.kept(name, MODELS)
-    seen = labelled(model, rows, runner, run.work / name / "labels.zarr")[1]
+    model: Model = run.kept(name, MODELS)
+    found = found_labels(run, name) if isinstance(model, Dense) else None
+    seen = labelled(model, rows, runner, run.work / name / "labels.zarr", found)[1]
     save_record(run.work / name / "moments.safetensors", seen)
-    if isinstance(seen, Shared):
+    if isinstance(model, Dense):
+        return {}
+    if isinstance(model, Mixture):
         free = free_parameters(model.kind, *model.means.shape)
         return {
             "log_likelihood": seen.likelihood / seen.mass,
@@ -127,12 +144,12 @@ def label_reference(labels: Collection) -> tuple[str, str, str]:
 def partition_of(run: RunFolder, name: str) -> Partition:
     """Means, counts and squared distances, from the moments of the labelling pass."""
     model: Model = run.kept(name, MODELS)
-    seen = load_record(run.work / name / "moments.safetensors", MODELS)
-    if isinstance(model, Mixture):
-        center, count, square = model.means, seen.weight, seen.square.sum(1)
+    seen, center = load_record(run.work / name / "moments.safetensors", MODELS), centers(model)
+    if isinstance(model, Mixture | Dense):
+        count, square = seen.weight, seen.square.sum(1)
         mean = center + seen.total / np.where(count > 0, count, 1)[:, None]
     else:
-        center, count, mean = model.at, seen.weights(model.grid), seen.means(model.grid)
+        count, mean = seen.weights(model.grid), seen.means(model.grid)
         square = seen.square / model.grid.square_scale
     # Measured from the centers; the mean is the point of least square, so take the offset off.
     square = square - count * ((mean - center) ** 2).sum(1)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from dclust.algorithms.density_tiles import AXES, SAMPLE, TILE_ROWS
 from dclust.algorithms.mixture import footprint as mixture_bytes
 from dclust.algorithms.pca import TILE, directions, squares
 from dclust.algorithms.seeding import SAMPLE_BYTES, sample_size
@@ -15,7 +16,7 @@ from dclust.collection.reading import Collection
 from dclust.ingest.features import HogColour, Pixels
 from dclust.jobs.fitting import spare_bytes
 from dclust.jobs.rows import image_shape
-from dclust.jobs.spec import GMMPart, KMeansPart, MiniBatchPart, Spec
+from dclust.jobs.spec import DBSCANPart, GMMPart, KMeansPart, MiniBatchPart, Spec
 from dclust.kernels.mixture import SLAB
 from dclust.passes.cluster import Room
 from dclust.passes.footprint import KEPT, TASK, Footprint, MiB, check, project
@@ -113,6 +114,9 @@ def plan_job(spec: Spec, collection: Collection, room: Room) -> Plan:
             if found[0].peak > 0.94 * room.memory:
                 fits = _fitting(settings, source, room)
                 advice = f"{fits} Or reduce the columns first (`reduce`), or use larger workers."
+        elif isinstance(settings, DBSCANPart):
+            found = _density_step(settings, source, room, labelled)
+            advice = "Reduce the columns first (`reduce`), or use larger workers."
         else:
             found = _centers_step(settings, source, room, spare, held, labelled)
         footprint, reads, most = found
@@ -249,6 +253,20 @@ def _mixture_step(
     elif part.init_params == "kmeans":
         words, passes = f"at most {Course.max_iter:,} of K-means, {words}", passes + Course.max_iter
     return footprint, f"{words} + {fixed} reads", float(passes + fixed)
+
+
+def _density_step(
+    part: DBSCANPart, source: Source, room: Room, labelled: bool
+) -> tuple[Footprint, str, float]:
+    n, size = source.rows, source.columns * source.dtype.itemsize
+    # Marks of all rows go with a task; workers map the tiles, a few of which stay in memory.
+    model, work = 16 * n, 8 * TILE_ROWS * (4 * (AXES + 1) + size)
+    sample = min(SAMPLE, n) * source.columns * 8
+    footprint = project(room, source, max(sample, n // 16), model, work, 0, hold=False)
+    auto = part.eps == "auto"
+    # A survey, what is compared, tiles; the distances of a sample; labels, spread, silhouettes.
+    reads = 3 + 4 * auto + 3 + labelled
+    return footprint, f"{reads} reads, then passes over tiles", float(reads)
 
 
 def _fitting(part: GMMPart, source: Source, room: Room) -> str:

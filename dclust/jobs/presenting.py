@@ -29,6 +29,7 @@ from dclust.report.findings import (
     Confusion,
     Criteria,
     Findings,
+    Reach,
     Score,
 )
 
@@ -38,6 +39,7 @@ CURVES = {
     "kmeans": "inertia",
     "minibatch_kmeans": "smoothed batch inertia",
     "gmm": "mean log-likelihood",
+    "dbscan": "",
 }
 
 
@@ -72,7 +74,7 @@ def findings_of(
         collection=collection.path.name,
         made_at=read_json(run.path / "started.json", "the run", "")["at"],
         rows=collection.items,
-        valid_rows=collection.valid_rows,
+        valid_rows=rows.source().rows,
         image_shape=image_shape(collection),
         features=rows.about,
         clusterings=tuple(clusterings),
@@ -88,6 +90,7 @@ def findings_of(
         ),
         duplicate_groups=tuple(g for g in groups if g),
         duplicate_rows=collection.seal.get("duplicate_rows", 0),
+        left_out=steps.get("duplicates", {}).get("drop"),
         steps=tuple((name, found["seconds"]) for name, found in steps.items()),
         reads=reads,
         commands=tuple(commands_of(run)),
@@ -171,7 +174,17 @@ def _clustering(
         criteria=Criteria(**criteria) if criteria else None,
         likely=likely,
         unlikely=unlikely,
+        reach=_reach(result),
     )
+
+
+def _reach(result: Result) -> Reach | None:
+    """The distances that eps was chosen by, if it was."""
+    found = result.more
+    if "distances" not in found:
+        return None
+    least = int(result.settings["min_samples"])
+    return Reach(np.array(found["distances"]), found["eps"], least, found["reason"])
 
 
 def _scores(result: Result, spec: Spec) -> list[Score]:

@@ -30,6 +30,8 @@ from dclust.metrics.external import external_scores
 from dclust.metrics.internal import Estimate, Evaluation, Findings
 from dclust.summaries.contingency import Contingency
 
+DUPLICATES = "duplicates"  # a folder of a run, and of its results
+
 
 @dataclass(frozen=True)
 class Result:
@@ -48,7 +50,7 @@ class Result:
     passes: int
     curve: tuple[float, ...]
     seconds: float
-    more: dict[str, Any]  # of mixtures: whether they converged, and criteria by size
+    more: dict[str, Any]  # what the fit of its kind has to tell
 
 
 def result_of(run: RunFolder, name: str, steps: dict[str, dict[str, Any]]) -> Result:
@@ -74,7 +76,7 @@ def result_of(run: RunFolder, name: str, steps: dict[str, dict[str, Any]]) -> Re
         fitted["passes"],
         tuple(fitted["curve"]),
         fitted["seconds"] + labelled["seconds"],
-        {name: fitted[name] for name in ("converged", "criteria") if name in fitted},
+        {n: v for n, v in fitted.items() if n not in ("passes", "curve", "seconds", "read_bytes")},
     )
 
 
@@ -96,7 +98,7 @@ def metrics_of(result: Result, seed: int) -> dict[str, Any]:
         "seconds": round(result.seconds, 3),
         "clusters": len(result.evaluation.partition.count),
         "noise_rows": result.found.spread.noise if result.found.spread else 0,
-        **result.more,
+        **{name: told for name, told in result.more.items() if name != "distances"},
         "internal": internal,
         "external": result.external or None,
     }
@@ -164,11 +166,12 @@ def write_rows(path: Path, result: Result, collection: Collection) -> None:
             stop = start + len(batch)
             there = labels.valid(start, stop)
             numbers = np.arange(start, stop)
+            distance = labels.read("distance", start, stop)
             columns = [
                 batch["row"],
                 batch["source"],
                 pa.array(labels.read("label", start, stop), mask=~there),
-                pa.array(labels.read("distance", start, stop), mask=~there),
+                pa.array(distance, mask=~there | np.isnan(distance)),
                 pa.array([known.get(int(i)) for i in numbers], pa.float64()),
             ]
             if result.likelihoods is not None:
@@ -216,6 +219,8 @@ def publish_results(
     (made / "model").mkdir()
     if (run.path / AXES).exists():
         shutil.copy2(run.path / AXES, made / "model" / AXES)
+    if (run.path / DUPLICATES).exists():
+        shutil.copytree(run.path / DUPLICATES, made / DUPLICATES)
     write_json(made / "model" / "pipeline.json", pipeline_of(run, collection))
     write_json(made / "metrics.json", metrics)
     write_file(made / "report.html", page.encode("utf-8", "backslashreplace"))

@@ -37,10 +37,15 @@ class Rows:
     collection: Collection
     column: str
     about: str
+    among: Collection | None = None  # says which rows there are, where some are left out
 
     def source(self, labels: tuple[str, str, str] | None = None) -> Source:
         """The rows as chunks."""
-        return column_source(self.collection, self.column, labels)
+        return column_source(self.collection, self.column, labels, among=self.among)
+
+    def valid(self, start: int, stop: int) -> np.ndarray:
+        """Which rows of a range there are: (stop - start,) bool."""
+        return (self.among or self.collection).valid(start, stop)
 
 
 def image_shape(collection: Collection) -> tuple[int, int, int] | None:
@@ -154,4 +159,4 @@ def reduced(axes: Axes, rows: Rows, work: Path, runner: Runner) -> Rows:
         each(runner, Write(str(root), layout, Project(axes)), source.chunks, again=False)
         return sealed_rows(root, layout, rows.collection)
 
-    return Rows(_once(root, make), ROWS, about)
+    return Rows(_once(root, make), ROWS, about, rows.among)

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -15,13 +16,15 @@ from dclust.collection.writing import SEAL
 from dclust.errors import CollectionError
 from dclust.ingest.ingesting import append, ingest
 from dclust.ingest.planning import differing
+from dclust.jobs.dropping import left, write_duplicates
+from dclust.jobs.duplicates import find_duplicates
 from dclust.jobs.fitting import fit_clusters
 from dclust.jobs.folder import RunFolder
 from dclust.jobs.labelling import write_labels
 from dclust.jobs.measuring import measure
 from dclust.jobs.planning import Plan, plan_job
 from dclust.jobs.presenting import findings_of
-from dclust.jobs.publishing import publish_results, result_of
+from dclust.jobs.publishing import DUPLICATES, publish_results, result_of
 from dclust.jobs.rows import Rows, features_of, learn_axes, reduced
 from dclust.jobs.spec import Spec
 from dclust.passes.cluster import Room, place
@@ -113,10 +116,9 @@ class Attempt:
         write_json(self.folder.path / "plan.json", plan.as_json())
         self.folder.events.tell("plan", {"lines": plan.lines()})
         rows = self._rows(collection)
-        source = rows.source()
         do, runner = self.folder, self.runner
         for name, part in zip(self.spec.names(), self.spec.cluster, strict=True):
-            fit = partial(fit_clusters, do, name, part.settings, source, runner)
+            fit = partial(fit_clusters, do, name, part.settings, rows, runner)
             self._step(f"fit-{name}", fit)
             self._step(f"label-{name}", partial(write_labels, do, name, rows, runner))
             self._step(f"measure-{name}", partial(measure, do, name, rows, collection, runner))
@@ -156,8 +158,11 @@ class Attempt:
         """The rows to cluster, written where they are not those of the collection."""
         work = self.folder.work
 
+        among = self._distinct(collection)
+
         def features() -> Rows:
-            return features_of(self.spec.features, collection, work, self.runner)
+            made = features_of(self.spec.features, collection, work, self.runner)
+            return replace(made, among=among)
 
         def less() -> Rows:
             axes = learn_axes(self.spec, rows, self.folder.path, self.runner)
@@ -170,6 +175,22 @@ class Attempt:
             return rows
         self._step("reduce", lambda: {"about": less().about})
         return less()
+
+    def _distinct(self, collection: Collection) -> Collection | None:
+        """The rows that are left without those nearly the same as others; None: all are."""
+        part, root = self.spec.duplicates, self.folder.work / "left.zarr"
+        if part is None:
+            return None
+
+        def find() -> dict[str, Any]:
+            found = find_duplicates(collection, self.runner, part.alike())
+            shutil.rmtree(self.folder.path / DUPLICATES, ignore_errors=True)
+            write_duplicates(found, self.folder.path / DUPLICATES)
+            left(found, root)
+            return {"groups": found.as_json()["groups"], "drop": len(found.dropped)}
+
+        self._step("duplicates", find)
+        return Collection(root)
 
     def _publish(self, rows: Rows, collection: Collection, plan: Plan) -> Path:
         self.folder.events.stage = "publish"
@@ -187,6 +208,7 @@ class Attempt:
                 "valid_rows": collection.valid_rows,
                 "failed": collection.seal.get("failed", {}),
                 "duplicate_rows": collection.seal.get("duplicate_rows", 0),
+                "left_out": self.steps.get("duplicates", {}).get("drop", 0),
             },
             "features": rows.about,
             "reads": reads,

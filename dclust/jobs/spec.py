@@ -11,6 +11,7 @@ from dclust.collection.files import located
 from dclust.collection.sources import full_name
 from dclust.errors import SpecError, listed
 from dclust.ingest.planning import Settings
+from dclust.jobs.duplicates import Alike
 
 MOST_BYTES = 2**20
 
@@ -75,6 +76,27 @@ class FeaturesPart(Part):
         if self.from_ is None and (self.column or self.name):
             raise ValueError("`column` and `name` go with `from`")
         return self
+
+
+class DuplicatesPart(Part):
+    """Images that are nearly the same as others are left out; as in `dclust duplicates`."""
+
+    stages: Annotated[tuple[str, ...], Field(min_length=1)] = ("bytes", "hash")
+    bits: int = 6
+    radius: float | None = None
+    keep: Literal["size", "sharpness", "first"] = "size"
+
+    @model_validator(mode="after")
+    def _whole(self) -> "DuplicatesPart":
+        self.alike()
+        return self
+
+    def alike(self) -> Alike:
+        """When two images count as one."""
+        try:
+            return Alike(**self.model_dump())
+        except SpecError as fault:
+            raise ValueError(str(fault)) from None
 
 
 class PCAPart(Part):
@@ -151,12 +173,24 @@ class GMMPart(Part):
         return (given,) if isinstance(given, int) else tuple(sorted(given))
 
 
+class DBSCANPart(Part):
+    """Density clusters of rows as they are; scikit-learn's labels."""
+
+    eps: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"  # auto: the page says why
+    min_samples: Annotated[int, Field(ge=1)] = 5
+    eps_sample: Annotated[int, Field(ge=100, le=100_000)] = 2000  # rows that auto measures
+
+
+Method = KMeansPart | MiniBatchPart | GMMPart | DBSCANPart
+
+
 class ClusterPart(Part):
     """One algorithm and its settings."""
 
     kmeans: KMeansPart | None = None
     minibatch_kmeans: MiniBatchPart | None = None
     gmm: GMMPart | None = None
+    dbscan: DBSCANPart | None = None
 
     @model_validator(mode="after")
     def _one(self) -> "ClusterPart":
@@ -173,9 +207,9 @@ class ClusterPart(Part):
         return next(iter(self._given()))
 
     @property
-    def settings(self) -> KMeansPart | MiniBatchPart | GMMPart:
+    def settings(self) -> "Method":
         """Its settings."""
-        found: KMeansPart | MiniBatchPart | GMMPart = self._given()[self.kind]
+        found: Method = self._given()[self.kind]
         return found
 
 
@@ -201,6 +235,7 @@ class Spec(Part):
     source: str | None = None
     collection: str | None = None
     ingest: IngestPart = IngestPart()
+    duplicates: DuplicatesPart | None = None
     features: FeaturesPart = FeaturesPart()
     reduce: ReducePart | None = None
     cluster: Annotated[tuple[ClusterPart, ...], Field(min_length=1, max_length=20)]

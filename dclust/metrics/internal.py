@@ -105,7 +105,7 @@ class Evaluation:
             other - own, most, out=np.zeros(len(own)), where=np.isfinite(most) & (most > 0)
         )
         draw = uniform(self.seed, SILHOUETTE_STAGE, 0, rows)
-        show = np.full(k, min(self.pictures, max(1, PICTURES // k)), np.int64)
+        show = np.full(k, min(self.pictures, max(1, PICTURES // max(k, 1))), np.int64)
         bare = np.empty((len(rows), 0))
         return Spread(
             np.bincount(label, own, k),

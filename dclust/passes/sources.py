@@ -186,18 +186,21 @@ class ColumnChunk:
     stop: int
     nbytes: int
     labels: tuple[str, str, str] | None = None  # path, digest, column of other rows' labels
+    among: tuple[str, str] | None = None  # path, digest of what says which rows there are
 
     @property
     def key(self) -> str:
         """Equal for equal rows."""
-        return f"{self.digest}/{self.column}/{self.start}-{self.stop}"
+        among = self.among[1] if self.among else ""
+        return f"{self.digest}{among}/{self.column}/{self.start}-{self.stop}"
 
     def read(self) -> Block:
         """Its valid rows, in memory."""
         from dclust.collection.reading import opened
 
         found = opened(self.path, self.digest)
-        there = found.valid(self.start, self.stop)
+        among = opened(*self.among) if self.among else found
+        there = among.valid(self.start, self.stop)
         x = found.read(self.column, self.start, self.stop)
         x = x.reshape(len(x), -1)
         rows = np.arange(self.start, self.stop)
@@ -215,7 +218,8 @@ class ColumnChunk:
         from dclust.collection.reading import opened
 
         found = opened(self.path, self.digest)
-        rows = rows[found.take("valid", rows)]
+        among = opened(*self.among) if self.among else found
+        rows = rows[among.take("valid", rows)]
         x = found.take(self.column, rows)
         return Block(x.reshape(len(x), int(np.prod(x.shape[1:]))), rows)
 
@@ -234,6 +238,7 @@ def column_source(
     column: str,
     labels: tuple[str, str, str] | None = None,
     chunk_rows: int | None = None,
+    among: "Collection | None" = None,
 ) -> Source:
     """A column of a collection as rows; a chunk is some whole row groups, of 16 MiB or so.
 
@@ -241,14 +246,17 @@ def column_source(
     ----------
     labels : path, digest and column of a collection that holds a label for each row
     chunk_rows : rows of a chunk, where it must be so many
+    among : a collection of as many rows, of which only the valid ones are to be looked at
     """
     spec = collection.layout.column(column)
     step = chunk_rows or grouped_rows(collection.layout, spec.row_bytes)
     path, digest = str(collection.path), collection.digest
+    some = (str(among.path), among.digest) if among else None
     chunks = tuple(
-        ColumnChunk(path, digest, column, a, b, (b - a) * (spec.row_bytes + 8), labels)
+        ColumnChunk(path, digest, column, a, b, (b - a) * (spec.row_bytes + 8), labels, some)
         for a in range(0, collection.rows, step)
         for b in [min(a + step, collection.rows)]
     )
     d = int(np.prod(spec.shape, dtype=np.int64))
-    return Source(chunks, collection.valid_rows, d, np.dtype(spec.dtype), collection.order)
+    rows = (among or collection).valid_rows
+    return Source(chunks, rows, d, np.dtype(spec.dtype), collection.order)

@@ -166,6 +166,30 @@ def convergence(clustering: Clustering, key: str) -> Markup:
         return _svg(fig, key, f"From {compact(value[0])} to {compact(value[-1])}")
 
 
+def reach(clustering: Clustering, key: str) -> Markup:
+    """Sorted distances of a sample to their neighbours, and eps; empty where none were measured."""
+    found = clustering.reach
+    if found is None or len(found.distances) < 2:
+        return Markup("")
+    value = np.asarray(found.distances, np.float64)
+    with _drawing(key):
+        fig = Figure((WIDTH / 72, HEIGHT / 72), layout="constrained")
+        ax = fig.add_subplot()
+        some = np.unique(np.linspace(0, len(value) - 1, 400).astype(int))  # a curve needs no more
+        ax.plot(100 * (some + 1) / len(value), value[some], color=ACCENT, linewidth=1.75)
+        ax.axhline(found.eps, color=MUTED, linewidth=1, dashes=(3, 3))
+        ax.annotate(
+            f"eps {number(found.eps)}", (1, found.eps), (-4, 4), ha="right", va="bottom",
+            xycoords=("axes fraction", "data"), textcoords="offset points", color=INK,
+        )  # fmt: skip
+        ax.set_xlim(0, 100)
+        ax.margins(y=0.12)
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f} %"))
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: compact(v)))
+        ax.set_xlabel("rows, the densest first")
+        return _svg(fig, key, f"Distances from {compact(value[0])} to {compact(value[-1])}")
+
+
 def criteria(clustering: Clustering, key: str) -> Markup:
     """BIC and AIC by the number of components; empty where there are not two numbers to compare.
 

@@ -88,6 +88,16 @@ class Criteria:
 
 
 @dataclass(frozen=True)
+class Reach:
+    """How far neighbours are, and within which radius rows count as near."""
+
+    distances: np.ndarray  # (m,) of a sample of rows to their min_samples-th neighbour, increasing
+    eps: float
+    min_samples: int
+    reason: str  # why that eps
+
+
+@dataclass(frozen=True)
 class Clustering:
     """One answer: what it is, how it came about, how good it is."""
 
@@ -107,6 +117,7 @@ class Clustering:
     criteria: Criteria | None = None  # None: one number of components, or no mixture
     likely: tuple[Picture, ...] = ()  # likeliest rows of the collection, note = log-likelihood
     unlikely: tuple[Picture, ...] = ()  # its least likely rows
+    reach: Reach | None = None  # of density clusters whose eps was chosen by distances
 
 
 @dataclass(frozen=True)
@@ -145,6 +156,7 @@ class Findings:
     commands: tuple[str, ...]  # how to do all this again
     spec_text: str
     versions: dict[str, str]
+    left_out: int | None = None  # rows nearly the same as others; None: nobody looked
 
     def __post_init__(self) -> None:
         for c in self.clusterings:

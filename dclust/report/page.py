@@ -40,6 +40,7 @@ class View:
     outside: int  # rows beyond the frame of the map
     heat: tables.Heat | None
     criteria: Markup
+    reach: Markup
     mixture: bool
     shown: frozenset[str]  # kinds of pictures its clusters have: "medoid", "typical", ...
 
@@ -114,6 +115,7 @@ def _view(clustering: Clustering, findings: Findings, key: str) -> View:
         outside=outside,
         heat=tables.heat(known) if known and known.classes else None,
         criteria=figures.criteria(clustering, f"{key}k"),
+        reach=figures.reach(clustering, f"{key}r"),
         mixture=any(cluster.component for cluster in clustering.clusters),
         shown=frozenset(kind for found in kinds for kind, pixels in found.items() if pixels),
     )

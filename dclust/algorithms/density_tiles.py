@@ -1,0 +1,290 @@
+"""Rows in tiles: what near rows are looked for in, whatever kind of rows a source has.
+
+Rows of few columns are kept as they are, in float64, in small leaves; others as a bound
+projection shows them, in leaves as wide as a product, with the rows themselves beside.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from dclust.algorithms.bounding import some_projection
+from dclust.algorithms.density_files import Filed, Stored, blank, folder_for, opened, remove, store
+from dclust.algorithms.labels import Gathered
+from dclust.algorithms.seeding import survey_rows
+from dclust.kernels.leaves import boxes, from_box, leaf_order
+from dclust.kernels.nearest import FAR
+from dclust.kernels.projection import Projection, project
+from dclust.kernels.radius import REACH, Leaves, Rows
+from dclust.passes.blocks import Block
+from dclust.passes.runner import Runner, block_of
+from dclust.passes.sources import Source
+from dclust.summaries.base import Sums
+
+SAMPLE = 4096  # rows that axes are learned from
+FEW_COLUMNS = 11  # rows of so many are compared as they are: with 12, products are as quick
+AXES = 64  # of the bound projection
+MOST_SCALE = 2.0**90  # smaller rows vanish in float32
+BOX = 24  # axes of a box
+NARROW, WIDE = 64, 128  # rows of a leaf, compared as they are or by a product
+TILE_ROWS = 2048
+KINDS = (np.uint8, np.float32, np.float64)  # in the order of `Rows`
+
+
+@dataclass(frozen=True)
+class TileChunk:
+    """Rows that follow one another in the order of tiles."""
+
+    start: int
+    stop: int
+    nbytes: int
+
+    @property
+    def key(self) -> str:
+        """Its place."""
+        return f"tile-{self.start}"
+
+    def read(self) -> Block:
+        """The places of its rows; the rows are in the tiles."""
+        return Block(np.empty((self.stop - self.start, 0)), np.arange(self.start, self.stop))
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """All rows in the order of leaves, and how they are looked at."""
+
+    order: np.ndarray  # (n,) int32, the row at each place
+    kept: tuple[Stored, ...]  # the parts of `Rows` and `Leaves`
+    width: int  # rows of a leaf
+    bounds: np.ndarray  # see `radius.sweep`
+    projection: Projection | None  # None: rows are compared as they are
+    kind: np.dtype[Any]  # of the rows of the source
+    folder: str | None = None  # where the parts lie, if they are not in memory
+
+    @property
+    def rows(self) -> Rows:
+        """The rows."""
+        return Rows(*map(opened, self.kept[: len(Rows._fields)]))
+
+    @property
+    def leaves(self) -> Leaves:
+        """Their leaves."""
+        return Leaves(*map(opened, self.kept[len(Rows._fields) :]))
+
+    def taken(self, rows: np.ndarray) -> np.ndarray:
+        """Rows by their numbers, as the source has them: (c, d)."""
+        place = np.empty(len(self.order), np.int64)
+        place[self.order] = np.arange(len(self.order))
+        parts = self.rows
+        x = parts.points if self.exact else next(x for x in parts[3:] if x.shape[1])
+        return np.asarray(x[place[rows]], self.kind)
+
+    def let_go(self) -> None:
+        """Give back what was mapped to be looked at."""
+        for part in self.kept:
+            if isinstance(part, Filed):
+                part.let_go()
+
+    @property
+    def exact(self) -> bool:
+        """Whether rows are compared as they are."""
+        return self.projection is None
+
+    def source(self) -> Source:
+        """The tiles as chunks of passes."""
+        n, points = len(self.order), self.rows.points
+        step = self.width * max(TILE_ROWS // self.width, 1)
+        size = step * points.shape[1] * points.itemsize
+        chunks = [TileChunk(a, min(a + step, n), size) for a in range(0, n, step)]
+        return Source(tuple(chunks), n, points.shape[1], points.dtype)
+
+    def visits(self, low: np.ndarray, high: np.ndarray, widest: float) -> np.ndarray:
+        """The leaves within reach of some boxes, those around their middle first: (v,) int32."""
+        to = self.leaves
+        gap, away = from_box(to.low, to.high, low, high)
+        reach, wide = self.bounds[REACH], widest + to.widest
+        near, far = self.bounds[1:3]
+        limit = reach + near * wide * np.sqrt(reach) + far * (wide**2 + reach)
+        found = np.flatnonzero((gap * (1 - 1e-5) <= limit) | np.isinf(gap))
+        return found[np.argsort(away[found], kind="stable")].astype(np.int32)
+
+
+@dataclass(frozen=True)
+class Pictured(Sums):
+    """Rows as a projection shows them, gathered."""
+
+    points: Gathered
+    square: Gathered
+
+
+@dataclass(frozen=True)
+class Showing:
+    """A task: what a projection shows of the rows of a chunk; without one, the rows in float64."""
+
+    projection: Projection | None
+
+    def __call__(self, chunk: Any, block: Block | None) -> Pictured:
+        """The rows of one chunk."""
+        block = block_of(chunk, block)
+        if self.projection is None:
+            points, square = block.x.astype(np.float64), np.zeros(len(block))
+        else:
+            seen = project(block.x, self.projection)
+            points, square = np.ascontiguousarray(seen.points[:, :-1]), seen.square
+        return Pictured(Gathered.of(block.rows, points), Gathered.of(block.rows, square))
+
+
+@dataclass(frozen=True)
+class Placing:
+    """A task: the rows of a chunk are written where their tiles are."""
+
+    number: np.ndarray  # (n,) the numbers of all rows, increasing
+    place: np.ndarray  # (n,) where each belongs
+    out: Stored
+
+    def __call__(self, chunk: Any, block: Block | None) -> int:
+        """Write the rows of one chunk; how many they were."""
+        block = block_of(chunk, block)
+        out = self.out.to_write() if isinstance(self.out, Filed) else self.out
+        out[self.place[np.searchsorted(self.number, block.rows)]] = block.x
+        return len(block)
+
+
+def numbers(values: Gathered) -> np.ndarray:
+    """The numbers of the rows whose values were gathered, increasing: (n,) int64."""
+    rows = [
+        np.arange(first, first + len(part)) if isinstance(first, int) else first
+        for first, part in values.parts
+    ]
+    return np.sort(np.concatenate(rows))
+
+
+def projection_for(sample: np.ndarray) -> Projection | None:
+    """The bound projection of rows like these; None where they are better compared as they are."""
+    if sample.shape[1] <= FEW_COLUMNS:
+        return None
+    found = some_projection(sample)
+    if found is None or found.scale > MOST_SCALE:
+        return None
+    axes = min(AXES, found.basis.shape[1])
+    return replace(found, first=axes, basis=np.ascontiguousarray(found.basis[:, :axes]))
+
+
+def tiles_of(source: Source, runner: Runner, eps: float) -> Tiles:
+    """All rows of a source in tiles.
+
+    Raises
+    ------
+    DataError
+        Rows are not finite, or too large to square.
+    """
+    sample = survey_rows(source, runner, min(SAMPLE, source.rows), 0).sample
+    projection = projection_for(sample.by_row().x)
+    n, d = source.rows, source.columns
+    q = d if projection is None else projection.first + 1
+    shown = 3 * n * q * (8 if projection is None else 4)
+    folder = folder_for(runner, n * d * source.dtype.itemsize + shown, shown)
+    try:
+        return _tiles(source, runner, eps, projection, folder)
+    except BaseException:
+        if folder:
+            remove(folder)
+        raise
+
+
+def _tiles(
+    source: Source, runner: Runner, eps: float, projection: Projection | None, folder: str | None
+) -> Tiles:
+    n, d = source.rows, source.columns
+    seen: Pictured = runner.fold(Showing(projection), source.chunks)
+    points, square = seen.points.in_order(), seen.square.in_order()
+    number = numbers(seen.square)
+    del seen
+    width = NARROW if projection is None else WIDE
+    order = leaf_order(points, width)
+    points, wide = points[order], np.sqrt(square[order])
+    kinds: list[Stored] = [np.empty((n, 0), kind) for kind in KINDS]
+    if projection is not None:
+        place = np.empty(n, np.int32)
+        place[order] = np.arange(n, dtype=np.int32)
+        x = blank(folder, "rows", (n, d), source.dtype)
+        runner.fold(Placing(number, place, x), source.chunks)
+        kinds[KINDS.index(source.dtype.type)] = x
+    bounds = bounds_of(projection, eps, float(wide.max()))
+    pictures = parts_of(points, wide, np.arange(n, dtype=np.int32), width, folder, "all")
+    kept = (*pictures[:3], *kinds, *pictures[3:])
+    return Tiles(order, kept, width, bounds, projection, source.dtype, folder)
+
+
+def parts_of(
+    points: np.ndarray, wide: np.ndarray, at: np.ndarray, width: int, folder: str | None, name: str
+) -> tuple[Stored, ...]:
+    """The parts of `Rows` without the rows themselves, and of `Leaves`; in files if so wished."""
+    leaves = leaves_of(points, wide, width)
+    parts = zip(("points", "wide", "at", "turned"), (points, wide, at, leaves[0]), strict=True)
+    return (*(store(folder, f"{name}-{what}", part) for what, part in parts), *leaves[1:])
+
+
+def regrouped(tiles: Tiles, mark: np.ndarray) -> tuple[Tiles, np.ndarray]:
+    """The core rows in leaves that hold one component each, as far as they are that large.
+
+    Boxes of one component keep others away that those of mixed leaves let in. The last leaf
+    of a component is filled up by copies of its last row, which are of no component.
+
+    Parameters
+    ----------
+    tiles : all rows
+    mark : (n,) int32, components by size, -1 for rows that are not core
+
+    Returns
+    -------
+    tiles, (m,) int32 components of their rows
+    """
+    width, rows = tiles.width, tiles.rows
+    core = np.flatnonzero(mark >= 0)
+    large = int((np.bincount(mark[core]) >= width).sum())
+    group = np.minimum(mark[core], large)
+    core = core[np.argsort(group, kind="stable")]
+    ends = np.cumsum(np.bincount(group))
+    places, marks = [], []
+    for members in np.split(core, ends[:-1]):
+        some = members[leaf_order(rows.points[members], width)]
+        fill = -len(some) % width
+        places.append(np.concatenate([some, np.repeat(some[-1:], fill)]))
+        marks.append(np.concatenate([mark[some], np.full(fill, -1, np.int32)]))
+    place, found = np.concatenate(places), np.concatenate(marks).astype(np.int32)
+    at = rows.at[place]
+    shown = parts_of(rows.points[place], rows.wide[place], at, width, tiles.folder, "cores")
+    kept = (*shown[:3], *tiles.kept[3:6], *shown[3:])
+    return replace(tiles, order=place.astype(np.int32), kept=kept), found
+
+
+def leaves_of(points: np.ndarray, wide: np.ndarray, width: int) -> Leaves:
+    """Leaves of rows that are in their order."""
+    n, q = points.shape
+    product = points.dtype == np.float32
+    leaves = -(-n // width)
+    full = np.zeros((leaves * width, q), points.dtype)
+    full[:n] = points
+    turned = np.empty((leaves, q + product, width), points.dtype)
+    turned[:, :q] = full.reshape(leaves, width, q).transpose(0, 2, 1)
+    if product:
+        turned[:, :q] *= -2
+        square = np.full(leaves * width, FAR)
+        square[:n] = wide**2
+        turned[:, q] = square.reshape(leaves, width)
+    else:
+        turned[-1, :, width - (leaves * width - n) :] = np.inf
+    low, high = boxes(points, width, min(BOX, q))
+    longest = np.maximum.reduceat(wide, np.arange(0, n, width))
+    return Leaves(turned, low, high, longest)
+
+
+def bounds_of(projection: Projection | None, eps: float, widest: float) -> np.ndarray:
+    """What distances are compared with, and how far off they may be."""
+    square = eps * eps
+    if projection is None:
+        return np.array([1.0, 0.0, 0.0, square, square, 0.0])
+    unit = projection.scale**2
+    return np.array([unit, *projection.slack, square, square * unit, 2 * widest])

@@ -1,0 +1,171 @@
+"""Density clusters of a job: found once over all tiles, kept by their core rows."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dclust.algorithms.density import LISTED, Density, Grown, spans
+from dclust.algorithms.density_assigning import Assigning
+from dclust.algorithms.density_files import remove
+from dclust.algorithms.density_tiles import Tiles, tiles_of
+from dclust.collection.layout import Column, Layout
+from dclust.collection.reading import Collection
+from dclust.collection.writing import VALID, create, write_group
+from dclust.ingest.features import sealed_rows
+from dclust.jobs.folder import RunFolder
+from dclust.jobs.rows import Rows
+from dclust.jobs.spec import DBSCANPart
+from dclust.kernels.mixture import Pairs
+from dclust.kernels.nearest import distance_to
+from dclust.passes.blocks import Block
+from dclust.passes.loop import fit
+from dclust.passes.runner import Runner
+from dclust.passes.serial import Serial
+from dclust.passes.sources import Source, array_source
+from dclust.selection.radii import EpsChoice, eps_of
+from dclust.summaries.mixture import Shared
+
+LABEL = Column("label", (), "int32")
+
+
+@dataclass(frozen=True)
+class Dense:
+    """Density clusters by their core rows: all that new rows are compared with."""
+
+    eps: float
+    cores: np.ndarray  # (c, d)
+    label: np.ndarray  # (c,) int32
+    centers: np.ndarray  # (k, d) float64, means of the core rows
+    step: int  # passes over the tiles
+
+    @cached_property
+    def tiles(self) -> Tiles:
+        """The core rows as new rows are compared with them."""
+        return tiles_of(array_source(self.cores), Serial(), self.eps)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "tiles"}
+
+
+@dataclass(frozen=True)
+class WriteDense:
+    """What `passes.writing` makes of a block: labels, and distances to the clusters' centers.
+
+    Rows of the fit bring their labels; new ones take the first cluster with a core row near.
+    """
+
+    model: Dense
+    known: bool
+
+    def __call__(self, block: Block) -> tuple[dict[str, np.ndarray], Shared]:
+        """The columns to write; moments of the rows that are in a cluster about its center."""
+        model, m = self.model, len(block)
+        if self.known:
+            assert block.labels is not None
+            label = block.labels.astype(np.int32)
+        elif len(model.cores):
+            mark = model.label[model.tiles.order]
+            label = Assigning(model.tiles, mark).numbers(block).astype(np.int32)
+        else:
+            label = np.full(m, -1, np.int32)
+        some = np.flatnonzero(label >= 0).astype(np.int32)
+        distance = np.full(m, np.nan, np.float32)
+        distance[some] = np.sqrt(distance_to(block.x[some], model.centers, label[some]))
+        own = Pairs(0, m, some, label[some], np.ones(len(some)), np.zeros(m))
+        seen = Shared.of(block.x, block.weight, [own], model.centers, "diag")
+        return {"label": label, "distance": distance}, seen
+
+
+def fit_density(
+    run: RunFolder,
+    name: str,
+    part: DBSCANPart,
+    rows: Rows,
+    runner: Runner,
+    kept: Callable[[str], Any],
+) -> tuple[Dense, dict[str, Any]]:
+    """The clusters, going on from the pass an earlier attempt has reached.
+
+    Labels of all rows are left in the run's work, in `found.zarr`.
+
+    Returns
+    -------
+    model : the core rows with their labels
+    told : how `eps` came about, where it was left open
+    """
+    source, choice = rows.source(), None
+    eps: Any = part.eps
+    if eps == "auto":
+        choice = _chosen(run, name, part, source, runner, kept)
+        eps = choice.eps
+    tiles = tiles_of(source, runner, eps)
+    try:
+        one = np.ones(1, np.int64)
+        density = Density(tiles, one, part.min_samples, min(LISTED, max(part.min_samples - 1, 1)))
+        watch = partial(_checkpoint, run, f"{name}.tiles", tiles.width)
+        grown: Grown = fit(density, tiles.source(), runner, kept(f"{name}.tiles"), watch)
+        watch(grown, last=True)
+        label, core = density.labels(grown), density.core_rows(grown)
+        cores = tiles.taken(core)
+    finally:
+        if tiles.folder:
+            remove(tiles.folder)
+    _write(run.work / name / "found.zarr", rows, source, label)
+    own, k = label[core], int(label.max(initial=-1)) + 1
+    centers = np.zeros((k, source.columns))
+    for j in range(k):
+        centers[j] = cores[own == j].mean(0, dtype=np.float64)
+    told: dict[str, Any] = {"curve": [], "eps": float(eps), "core_rows": len(core)}
+    passes = {e["step"] for e in run.told("model") if e["model"] == f"{name}.tiles"}
+    if choice is not None:
+        told |= {"reason": choice.reason, "distances": choice.curve.tolist()}
+    return Dense(float(eps), cores, own.astype(np.int32), centers, len(passes)), told
+
+
+def _chosen(
+    run: RunFolder,
+    name: str,
+    part: DBSCANPart,
+    source: Source,
+    runner: Runner,
+    kept: Callable[[str], Any],
+) -> EpsChoice:
+    """The radius that the distances of a sample suggest."""
+    choice: EpsChoice | None = kept(f"{name}.eps")
+    if choice is None:
+        choice = eps_of(source, runner, part.min_samples, part.eps_sample, run.spec.seed)
+        run.checkpoint(f"{name}.eps", choice, last=True)
+    return choice
+
+
+def _checkpoint(run: RunFolder, at: str, width: int, model: Grown, last: bool = False) -> None:
+    """Keep a model without what can be made again."""
+    if model.cores is not None:
+        assert model.mark is not None
+        model = replace(model, cores=None, own=model.mark, span=spans(model.mark, width))
+    run.checkpoint(at, model, last)
+
+
+def _write(root: Path, rows: Rows, source: Source, label: np.ndarray) -> None:
+    """Labels of the valid rows, as a column beside them."""
+    known, step = rows.collection, source.chunks[0].stop - source.chunks[0].start
+    layout = Layout(known.rows, step, (LABEL, VALID))
+    create(root, layout)
+    begun = 0
+    for group in range(layout.groups):
+        start, stop = layout.span(group)
+        there = rows.valid(start, stop)
+        found = np.full(stop - start, -1, np.int32)
+        ended = begun + int(there.sum())
+        found[there], begun = label[begun:ended], ended
+        write_group(root, layout, group, {LABEL.name: found, VALID.name: there})
+    sealed_rows(root, layout, known)
+
+
+def found_labels(run: RunFolder, name: str) -> Collection:
+    """The labels that the fit has left."""
+    return Collection(run.work / name / "found.zarr")

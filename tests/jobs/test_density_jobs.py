@@ -1,0 +1,128 @@
+"""Density clusters in a job: scikit-learn's labels, noise, and a radius that was chosen."""
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from sklearn.cluster import DBSCAN
+
+from dclust.errors import SpecError, Stopped
+from dclust.jobs import resume, run
+from dclust.jobs.assigning import assign
+from dclust.jobs.curating import Choice
+from dclust.jobs.exporting import choose
+from dclust.jobs.spec import make_spec
+from tests.jobs.conftest import DIGITS, everything, job, same
+from tests.jobs.test_mixtures import published, reduced
+
+DENSITY = {
+    **DIGITS,
+    "name": "density",
+    "cluster": [
+        {"dbscan": {"eps": 240, "min_samples": 4}},
+        {"dbscan": {"eps": "auto"}},
+        {"dbscan": {"eps": 1e-3}},
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def density(tmp_path_factory):
+    """The folder of a run of density clusters that nothing happened to."""
+    path = tmp_path_factory.mktemp("runs") / "density"
+    run(make_spec(DENSITY, "a test"), path)
+    return path
+
+
+def test_a_job_gives_the_labels_of_scikit_learn(density):
+    """Numbers included; noise has a label and no distance."""
+    theirs = DBSCAN(eps=240, min_samples=4).fit(reduced(density).astype(np.float64))
+    rows, metrics = published(density, "dbscan-1")
+    np.testing.assert_array_equal(rows.cluster, theirs.labels_)
+    assert 3 < metrics["clusters"] == theirs.labels_.max() + 1
+    assert metrics["core_rows"] == len(theirs.core_sample_indices_)
+    assert metrics["noise_rows"] == (theirs.labels_ < 0).sum() > 50
+    np.testing.assert_array_equal(rows.distance.isna(), rows.cluster < 0)
+    clusters = pq.read_table(density / "results" / "dbscan-1" / "clusters.parquet").to_pandas()
+    np.testing.assert_array_equal(clusters["size"], np.bincount(rows.cluster[rows.cluster >= 0]))
+
+
+def test_an_open_radius_is_chosen_and_explained(density):
+    """The page has the curve, the metrics the reason, and the labels are those of that radius."""
+    rows, metrics = published(density, "dbscan-2")
+    theirs = DBSCAN(eps=metrics["eps"], min_samples=5).fit(reduced(density).astype(np.float64))
+    np.testing.assert_array_equal(rows.cluster, theirs.labels_)
+    page = (density / "results" / "report.html").read_text()
+    assert "Distances to neighbours" in page
+    assert len(metrics["reason"]) > 20
+
+
+def test_a_radius_that_nothing_is_within_finds_no_cluster(density):
+    """All rows are noise: no score, no failure, and a page that says so."""
+    rows, metrics = published(density, "dbscan-3")
+    assert (rows.cluster == -1).all()
+    assert metrics["clusters"] == 0
+    assert rows.distance.isna().all()
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_a_stopped_run_goes_on_to_the_same_bits(density, tmp_path, number):
+    """Stopped after a pass over the tiles, and resumed."""
+    folders, seen = [], []
+
+    def stop(event):
+        seen.append(event["event"] == "checkpoint")
+        if sum(seen) == number:
+            folders[0].stop = True
+
+    with pytest.raises(Stopped):
+        run(make_spec(DENSITY, "a test"), tmp_path / "run", [stop], folders.append)
+    resume(tmp_path / "run")
+    assert same(everything(density), everything(tmp_path / "run"))
+    before, after = (
+        published(path, "dbscan-1")[1]["passes"] for path in (density, tmp_path / "run")
+    )
+    assert before == after
+
+
+@pytest.mark.slow
+def test_processes_give_density_the_bits_of_threads(density, tmp_path):
+    """The same job on two worker processes publishes the same labels and models."""
+    run(make_spec({**DENSITY, "where": "local", "workers": 2}, "a test"), tmp_path / "run")
+    assert same(everything(density), everything(tmp_path / "run"))
+
+
+def test_new_images_take_the_first_cluster_near(density, tmp_path):
+    """The rows of the run get their labels back, noise too; without clusters all is noise."""
+    for name in ("dbscan-1", "dbscan-3"):
+        made = assign(density, "sklearn:digits", tmp_path / name, name=name)
+        table = pq.read_table(made / "labels.parquet").to_pandas()
+        rows, metrics = published(density, name)
+        np.testing.assert_array_equal(table.cluster, rows.cluster)
+        about = json.loads((made / "assigned.json").read_text())
+        assert len(about["sizes"]) == metrics["clusters"]
+        assert sum(about["sizes"]) == (rows.cluster >= 0).sum()
+
+
+def test_noise_is_not_exported(density):
+    """It is in no cluster, so no rule about clusters keeps it."""
+    rows, _ = published(density, "dbscan-1")
+    chosen = choose(density, Choice(), "dbscan-1")
+    assert len(chosen.table) == (rows.cluster >= 0).sum()
+    assert chosen.labels.unlabelled == (rows.cluster < 0).sum()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"eps": 0}, "greater than 0"),
+        ({"eps": "large"}, "'auto'"),
+        ({"min_samples": 0}, "greater than or equal to 1"),
+        ({"metric": "cosine"}, "Extra inputs"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings, words):
+    """With their place and what there is."""
+    with pytest.raises(SpecError, match=words):
+        job(cluster=[{"dbscan": settings}])
