@@ -170,28 +170,10 @@ class Dask:
         self, task: Task, chunks: Sequence[Any], see: See | None
     ) -> tuple[Any, BaseException | None]:
         """The sum of what the chunks say, or what the first task to fail raised."""
-        client, home = self.client, os.getpid()
-        sent = client.submit(_same, task, key=f"model-{uuid4().hex}")
         pending: SimpleQueue[Future] = SimpleQueue()
-        futures: list[Future] = []
-
-        def submit(function: Any, *args: Any) -> Future:
-            future = client.submit(function, *args, pure=False, retries=1)
-            future.add_done_callback(pending.put)
-            futures.append(future)
-            return future
-
-        tree = Tree(lambda group: submit(merge, group))
-        some, leaves, done = self._leaves(chunks), set[str](), 0
-        for part, block in some:
-            if block is None and len(part) > 1:
-                leaf = submit(_do_several, sent, part, home)
-            else:
-                leaf = submit(_do, sent, part[0], block, home)
-            leaves.add(leaf.key)
-            tree.push(leaf)
-        root = tree.root()
-        names = {f.key for f in futures}
+        some = self._leaves(chunks)
+        root, names, leaves = self._submitted(task, some, pending)
+        done = 0
         for _ in range(len(names)):
             try:
                 future = pending.get(timeout=self.patience)
@@ -212,6 +194,33 @@ class Dask:
         seen = root.result(timeout=self.patience)
         self.events.tell("pass", {"chunks": len(chunks), "bytes": bytes_of(chunks)})
         return seen, None
+
+    def _submitted(
+        self, task: Task, some: list[tuple[list[Any], Future | None]], pending: SimpleQueue[Future]
+    ) -> tuple[Future, set[str], set[str]]:
+        """All tasks of a pass on their way: the last merge, names of all, and of the leaves.
+
+        Only the last merge is held on to: what a leaf says is let go of once it is merged, or
+        workers would keep what all of them have said until the pass ends.
+        """
+        client, home, names, leaves = self.client, os.getpid(), set[str](), set[str]()
+        sent = client.submit(_same, task, key=f"model-{uuid4().hex}")
+
+        def submit(function: Any, *args: Any) -> Future:
+            future = client.submit(function, *args, pure=False, retries=1)
+            future.add_done_callback(pending.put)
+            names.add(future.key)
+            return future
+
+        tree = Tree(lambda group: submit(merge, group))
+        for part, block in some:
+            if block is None and len(part) > 1:
+                leaf = submit(_do_several, sent, part, home)
+            else:
+                leaf = submit(_do, sent, part[0], block, home)
+            leaves.add(leaf.key)
+            tree.push(leaf)
+        return tree.root(), names, leaves
 
     def _leaves(self, chunks: Sequence[Any]) -> list[tuple[list[Any], Future | None]]:
         """What each leaf task reads: one chunk, or several where there are very many."""

@@ -1,16 +1,19 @@
 """The tree that merges summaries has one shape for each number of leaves, whoever builds it."""
 
 import os
+import time
 from dataclasses import dataclass
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from dclust.passes.dask import GROUPS, Dask, _do, _do_several
 from dclust.passes.runner import FAN_IN, Tree
 from dclust.passes.serial import Serial
+from dclust.passes.sources import array_source
 from dclust.passes.threads import Threads
-from dclust.summaries.base import merge
+from dclust.summaries.base import Sums, merge
 
 
 @dataclass(frozen=True)
@@ -93,3 +96,39 @@ def test_a_tree_keeps_few_summaries():
         assert all(len(level) < FAN_IN for level in tree.levels)
     assert len(tree.levels) == 5
     assert tree.root() == sum(range(5000))
+
+
+@dataclass(frozen=True)
+class Wide(Sums):
+    """A summary that would be missed where many of them were kept."""
+
+    x: np.ndarray
+
+
+def wide(chunk, block):
+    """Something to say of every chunk, after a while."""
+    assert block is None
+    time.sleep(0.02)
+    return Wide(np.full(4096, chunk.stop - chunk.start))
+
+
+def test_workers_let_go_of_what_is_merged(cluster):
+    """Of 96 chunks no more summaries are kept at once than wait to be merged."""
+    chunks, most = array_source(np.zeros((96, 1)), chunk_rows=1).chunks, []
+
+    def count(event):
+        if event["event"] == "chunk":
+            most.append(cluster.client.run_on_scheduler(kept))
+
+    cluster.events.sinks.append(count)
+    try:
+        seen = cluster.fold(wide, chunks)
+    finally:
+        cluster.events.sinks.remove(count)
+    assert (seen.x == 96).all()
+    assert max(most) < 48
+
+
+def kept(dask_scheduler):
+    """How many results workers hold for the client."""
+    return sum(task.state == "memory" for task in dask_scheduler.tasks.values())
