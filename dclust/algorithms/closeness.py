@@ -1,52 +1,48 @@
-"""Groups of rows within a radius of each other, every pair looked at: plain, exact, quadratic."""
+"""Groups of rows within a radius of each other: density clusters in which every row is core."""
+
+import math
 
 import numpy as np
 
-from dclust.kernels.components import roots, unite_all
-from dclust.passes.runner import one_blas_thread
+from dclust.algorithms.density import Density, Grown
+from dclust.algorithms.density_files import remove
+from dclust.algorithms.density_tiles import tiles_of
+from dclust.passes.loop import fit
+from dclust.passes.runner import Runner
+from dclust.passes.sources import Source
 
-TILE = 1024  # rows compared with as many at once
+TILE = 1024  # pairs measured at once
 
 
-def near_rows(x: np.ndarray, radius: float) -> np.ndarray:
+def near_rows(source: Source, runner: Runner, radius: float) -> np.ndarray:
     """Connected components of the rows whose Euclidean distance is at most `radius`.
-
-    Parameters
-    ----------
-    x : (n, d) uint8, float32 or float64
 
     Returns
     -------
     (n,) int32
-        The lowest member of each row's component.
+        The lowest member of each row's component, by positions among the valid rows.
+
+    Raises
+    ------
+    DataError
+        Rows are not finite.
+    FootprintError
+        Memory does not hold what is compared.
 
     Notes
     -----
-    Products of float64 propose; for floats, pairs they cannot tell from the radius are decided by
-    differences. Bytes are exact as they are. Takes n^2 d / 2 multiplications.
-
+    Squares are compared, with that of the next larger radius: the square of a root may be less
+    than what it is the root of.
     """
-    parent, limit = np.arange(len(x), dtype=np.int32), radius * radius * (1 + 2.0**-50)
-    square = np.concatenate([(_wide(x, a) ** 2).sum(1) for a in range(0, len(x), TILE)])
-    # A dot product of d terms is off by d u |x| |y| at most, whatever the order of its sum.
-    slack = 0.0 if x.dtype == np.uint8 else 4 * (x.shape[1] + 4) * 2.0**-53
-    with one_blas_thread():
-        for a in range(0, len(x), TILE):
-            some = _wide(x, a)
-            for b in range(a, len(x), TILE):
-                wide = square[a : a + TILE, None] + square[b : b + TILE]
-                shown = wide - 2 * (some @ _wide(x, b).T)
-                i, j = np.nonzero(shown <= limit + slack * wide)
-                exact = distances(x, i + a, j + b) if slack else np.sqrt(shown[i, j])
-                near = (exact <= radius) & (i + a < j + b)
-                pairs = np.stack([i[near] + a, j[near] + b], 1)
-                unite_all(parent, pairs.astype(np.int32))
-    return np.asarray(roots(parent))
-
-
-def _wide(x: np.ndarray, start: int) -> np.ndarray:
-    """A tile of rows in float64."""
-    return x[start : start + TILE].astype(np.float64)
+    tiles = tiles_of(source, runner, math.nextafter(radius, math.inf))
+    try:
+        density = Density(tiles, np.ones(1, np.int64), 1, 1)
+        found: Grown = fit(density, tiles.source(), runner)
+        label = density.labels(found)
+    finally:
+        if tiles.folder:
+            remove(tiles.folder)
+    return np.unique(label, return_index=True)[1][label].astype(np.int32)
 
 
 def distances(x: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:

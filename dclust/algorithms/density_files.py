@@ -52,6 +52,7 @@ class Filed:
 
     def let_go(self) -> None:
         """Give mapped pages back: those of a whole file would count as this process's own."""
+        _forget_removed()
         _mapped(self)[0].madvise(mmap.MADV_DONTNEED)
 
 
@@ -62,13 +63,18 @@ def _mapped(filed: Filed) -> tuple[mmap.mmap, np.ndarray]:
     """A file in memory, once in each process; writable for kernels' sake, and never written."""
     found = _open.get(filed)
     if found is None:
-        for gone in [other for other in list(_open) if not Path(other.path).exists()]:
-            _open.pop(gone, None)
+        _forget_removed()
         with Path(filed.path).open("rb") as file:
             pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         values = np.frombuffer(pages, np.dtype(filed.kind)).reshape(filed.shape)
         found = _open.setdefault(filed, (pages, values))
     return found
+
+
+def _forget_removed() -> None:
+    """Unmap files that are gone, which the disk would have to keep."""
+    for gone in [other for other in list(_open) if not Path(other.path).exists()]:
+        _open.pop(gone, None)
 
 
 def remove(folder: str) -> None:

@@ -25,6 +25,7 @@ from dclust.passes.sources import Source
 from dclust.summaries.base import Sums
 
 FEW = 256  # rows of a sample that ask at once
+PAIRS = 2**24  # that a projection of how many there are may gather
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,7 @@ def _few(some: np.ndarray) -> list[TileChunk]:
 def projected_pairs(tiles: Tiles, runner: Runner, square: float) -> float:
     """How many rows are within a radius of one, by a few of them."""
     n = len(tiles.order)
-    some = np.unique(np.linspace(0, n - 1, min(n, FEW)).astype(np.int32))
+    some = np.unique(np.linspace(0, n - 1, max(1, min(n, FEW, PAIRS // n))).astype(np.int32))
     found: Near = runner.fold(Asking(tiles, 0, square, some), _few(some))
     return float(np.concatenate([part[1] for part in found.parts]).mean())
 

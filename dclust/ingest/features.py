@@ -156,9 +156,12 @@ def layout_of(collection: Collection, shape: tuple[int, ...], dtype: str) -> Lay
     return replace(layout, group_rows=min(layout.group_rows, collection.layout.group_rows))
 
 
-def sealed_rows(root: Path, layout: Layout, like: Collection) -> Collection:
-    """Seal rows that were made from a collection's rows, one for one."""
-    about = {"order": like.order, "valid_rows": like.valid_rows, "made_from": like.digest}
+def sealed_rows(
+    root: Path, layout: Layout, like: Collection, valid_rows: int | None = None
+) -> Collection:
+    """Seal rows that were made from a collection's rows, one for one, or from some of them."""
+    rows = like.valid_rows if valid_rows is None else valid_rows
+    about = {"order": like.order, "valid_rows": rows, "made_from": like.digest}
     seal(root, layout, "rows", about, "Resume the run.")
     return Collection(root)
 

@@ -1,9 +1,12 @@
 """Density clusters of a job: found once over all tiles, kept by their core rows."""
 
+import weakref
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -30,6 +33,7 @@ from dclust.selection.radii import EpsChoice, eps_of
 from dclust.summaries.mixture import Shared
 
 LABEL = Column("label", (), "int32")
+_MAKING = Lock()
 
 
 @dataclass(frozen=True)
@@ -43,12 +47,24 @@ class Dense:
     step: int  # passes over the tiles
 
     @cached_property
+    def _tiles(self) -> Tiles:
+        made = tiles_of(array_source(self.cores), Serial(), self.eps)
+        if made.folder:
+            weakref.finalize(made, remove, made.folder)
+        return made
+
+    @property
     def tiles(self) -> Tiles:
-        """The core rows as new rows are compared with them."""
-        return tiles_of(array_source(self.cores), Serial(), self.eps)
+        """The core rows as new rows are compared with them; made once in each process."""
+        with _MAKING:
+            return self._tiles
+
+    def bare(self) -> "Dense":
+        """The same without its core rows, where labels are known already."""
+        return replace(self, cores=self.cores[:0], label=self.label[:0])
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "tiles"}
+        return {name: value for name, value in self.__dict__.items() if name != "_tiles"}
 
 
 @dataclass(frozen=True)
@@ -103,11 +119,14 @@ def fit_density(
         choice = _chosen(run, name, part, source, runner, kept)
         eps = choice.eps
     tiles = tiles_of(source, runner, eps)
+    runner.drop()  # the tiles hold the rows now
     try:
         one = np.ones(1, np.int64)
         density = Density(tiles, one, part.min_samples, min(LISTED, max(part.min_samples - 1, 1)))
-        watch = partial(_checkpoint, run, f"{name}.tiles", tiles.width)
-        grown: Grown = fit(density, tiles.source(), runner, kept(f"{name}.tiles"), watch)
+        # What is known lies in the order of tiles: that of another machine may be another.
+        at = f"{name}.tiles-{zlib.crc32(tiles.order.tobytes()):08x}"
+        watch = partial(_checkpoint, run, at, tiles.width)
+        grown: Grown = fit(density, tiles.source(), runner, kept(at), watch)
         watch(grown, last=True)
         label, core = density.labels(grown), density.core_rows(grown)
         cores = tiles.taken(core)
@@ -117,10 +136,11 @@ def fit_density(
     _write(run.work / name / "found.zarr", rows, source, label)
     own, k = label[core], int(label.max(initial=-1)) + 1
     centers = np.zeros((k, source.columns))
-    for j in range(k):
-        centers[j] = cores[own == j].mean(0, dtype=np.float64)
+    order, ends = np.argsort(own, kind="stable"), np.cumsum(np.bincount(own, minlength=k))
+    for j, mine in enumerate(np.split(order, ends[:-1]) if k else []):
+        centers[j] = cores[mine].mean(0, dtype=np.float64)
     told: dict[str, Any] = {"curve": [], "eps": float(eps), "core_rows": len(core)}
-    passes = {e["step"] for e in run.told("model") if e["model"] == f"{name}.tiles"}
+    passes = {e["step"] for e in run.told("model") if e["model"] == at}
     if choice is not None:
         told |= {"reason": choice.reason, "distances": choice.curve.tolist()}
     return Dense(float(eps), cores, own.astype(np.int32), centers, len(passes)), told
@@ -163,7 +183,7 @@ def _write(root: Path, rows: Rows, source: Source, label: np.ndarray) -> None:
         ended = begun + int(there.sum())
         found[there], begun = label[begun:ended], ended
         write_group(root, layout, group, {LABEL.name: found, VALID.name: there})
-    sealed_rows(root, layout, known)
+    sealed_rows(root, layout, known, len(label))
 
 
 def found_labels(run: RunFolder, name: str) -> Collection:

@@ -20,7 +20,7 @@ from dclust.kernels.components import roots, unite_all
 from dclust.kernels.hamming import MOST_BITS, ROW_BYTES, near_groups
 from dclust.passes.blocks import as_rows
 from dclust.passes.runner import Runner
-from dclust.passes.sources import column_source
+from dclust.passes.sources import Source, column_source
 
 Keep = Literal["size", "sharpness", "first"]
 BYTES, HASH, PIXELS, FEATURES = "bytes", "hash", "pixels", "features/"
@@ -149,15 +149,15 @@ def find_duplicates(
     SHA-256; "hash" perceptual hashes (`kernels.hashing`) that differ in at most `bits` bits;
     "pixels" and "features/NAME" rows within the radius. A hash does not see that a picture was
     turned, mirrored or cut by more than a few per cent. Takes ROW_BYTES of memory for each row, and
-    a few hundred bytes for one that has a twin; with a radius also the rows themselves, and time
-    that grows with their square.
+    a few hundred bytes for one that has a twin; with a radius also the rows themselves, and as
+    much again in tiles.
     """
     alike = alike or Alike()
     _check(collection, alike)
     rows = np.flatnonzero(collection.valid(0, collection.rows))
     hashes = sharp = None
     if HASH in alike.stages or alike.keep == "sharpness":
-        runner.events.stage = HASH
+        runner.events.stage = runner.events.stage or HASH
         hashes, sharp = hash_images(collection, runner, alike.keep == "sharpness")
     x, unit = _measured(collection, alike)
     linked = {}
@@ -169,7 +169,7 @@ def find_duplicates(
             linked[stage] = near_groups(hashes, alike.bits)
         else:
             assert alike.radius is not None
-            linked[stage] = near_rows(x, alike.radius * unit)
+            linked[stage] = near_rows(_pixels(collection, stage), runner, alike.radius * unit)
     group, at = _members(list(linked.values()), len(rows))
     facts = _facts(collection, rows[at])
     best = _best(collection, alike.keep, group, facts, None if sharp is None else sharp[at])
@@ -205,16 +205,16 @@ def _check(collection: Collection, alike: Alike) -> None:
     """Refuse what the collection has nothing for, and more rows than fit."""
     if "duplicates" not in collection.seal:
         raise SpecError(f"{collection.path} was made from another one. Name the one ingested.")
-    columns = {"images" if s == PIXELS else s for s in alike.measured}
-    if HASH in alike.stages or alike.keep == "sharpness":
-        columns.add("images")
+    measured = {"images" if s == PIXELS else s for s in alike.measured}
+    hashed = HASH in alike.stages or alike.keep == "sharpness"
+    columns = measured | ({"images"} if hashed else set())
     if missing := sorted(columns - set(collection.columns)):
         raise SpecError(
             f"{collection.path.name} has no column {' and no '.join(missing)}, only "
             f"{', '.join(collection.columns)}. Ask for stages of these: `--stages`, `--keep`."
         )
     each = ROW_BYTES
-    for column in columns if alike.measured else ():
+    for column in measured:  # others are looked at chunk by chunk
         each += 2 * collection.layout.column(column).row_bytes
     need, free = each * collection.valid_rows, psutil.virtual_memory().available
     if need > free or collection.valid_rows >= 2**31:
@@ -239,10 +239,14 @@ def _measured(collection: Collection, alike: Alike) -> tuple[np.ndarray, float]:
     """The rows between which distances are measured, if they are, and the unit of the radius."""
     if not alike.measured:
         return np.empty((0, 0), np.uint8), 1.0
-    column = "images" if alike.measured == (PIXELS,) else alike.measured[0]
-    source = column_source(collection, column)
+    source = _pixels(collection, alike.measured[0])
     x = np.concatenate([as_rows(chunk.read().x) for chunk in source.chunks])
-    return x, source.columns**0.5 if column == "images" else 1.0
+    return x, source.columns**0.5 if alike.measured == (PIXELS,) else 1.0
+
+
+def _pixels(collection: Collection, stage: str) -> Source:
+    """The rows that a stage measures distances between."""
+    return column_source(collection, "images" if stage == PIXELS else stage)
 
 
 def _members(stages: list[np.ndarray], count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -81,7 +81,7 @@ def published(results: Path) -> Model:
 def writer(model: Model, known: bool) -> Make:
     """What makes the columns of a block's rows; `known`: density labels come with the block."""
     if isinstance(model, Dense):
-        return WriteDense(model, known)
+        return WriteDense(model.bare() if known else model, known)
     if isinstance(model, Mixture):
         return WriteLikeliest(model)
     return WriteLabels(Given(model.at), model.grid)
@@ -94,11 +94,12 @@ def labelled(
 
     `found`: labels that are known already, of density clusters.
     """
-    chunks = rows.source(label_reference(found) if found else None).chunks
+    source = rows.source(label_reference(found) if found else None)
+    chunks = source.chunks
     columns = (*LABELS, *([LIKELIHOOD] if isinstance(model, Mixture) else []))
     layout = Layout(rows.collection.rows, chunks[0].stop - chunks[0].start, columns)
     seen = each(runner, Write(str(root), layout, writer(model, found is not None)), chunks)
-    return sealed_rows(root, layout, rows.collection), seen
+    return sealed_rows(root, layout, rows.collection, source.rows), seen
 
 
 def write_labels(run: RunFolder, name: str, rows: Rows, runner: Runner) -> dict[str, Any]:

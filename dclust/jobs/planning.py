@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from dclust.algorithms.density import LISTED
 from dclust.algorithms.density_tiles import AXES, SAMPLE, TILE_ROWS
 from dclust.algorithms.mixture import footprint as mixture_bytes
 from dclust.algorithms.pca import TILE, directions, squares
@@ -92,6 +93,12 @@ def plan_job(spec: Spec, collection: Collection, room: Room) -> Plan:
     steps: list[tuple[str, str, Footprint]] = []
     if spec.source is not None:
         steps.append(_ingest_step(layout, room))
+    if spec.duplicates is not None:
+        # Images as they are hashed; a hash and a sharpness of each row.
+        widest = max(c.row_bytes for c in layout.columns)
+        images = _source(layout, collection.valid_rows, widest, 1)
+        each = project(room, images, 16 * layout.group_rows, 0, images.largest, 0, hold=False)
+        steps.append(("duplicates", "1 read of the images", each))
     source = _source(layout, collection.valid_rows, width, kind)
     if spec.reduce is not None:
         steps.append(_reduce_step(spec, source, room))
@@ -259,8 +266,9 @@ def _density_step(
     part: DBSCANPart, source: Source, room: Room, labelled: bool
 ) -> tuple[Footprint, str, float]:
     n, size = source.rows, source.columns * source.dtype.itemsize
-    # Marks of all rows go with a task; workers map the tiles, a few of which stay in memory.
-    model, work = 16 * n, 8 * TILE_ROWS * (4 * (AXES + 1) + size)
+    # Marks and listed neighbours go with a task; workers map tiles, few of which stay in memory.
+    model = (25 + 8 * min(LISTED, part.min_samples)) * n
+    work = 8 * TILE_ROWS * (4 * (AXES + 1) + size)
     sample = min(SAMPLE, n) * source.columns * 8
     footprint = project(room, source, max(sample, n // 16), model, work, 0, hold=False)
     auto = part.eps == "auto"

@@ -16,6 +16,7 @@ from dclust.collection.files import publish, sync_file, write_file, write_json
 from dclust.collection.looking import names_of
 from dclust.collection.reading import Collection
 from dclust.collection.writing import write_table
+from dclust.jobs.density import Dense
 from dclust.jobs.folder import RunFolder
 from dclust.jobs.labelling import (
     LIKELIHOOD,
@@ -57,7 +58,7 @@ def result_of(run: RunFolder, name: str, steps: dict[str, dict[str, Any]]) -> Re
     """Bring together what the steps of one clustering found."""
     part = run.spec.cluster[run.spec.names().index(name)]
     evaluation, measured = evaluation_of(run, name), measured_of(run, name)
-    table = measured.table
+    table, model = measured.table, run.kept(name, MODELS)
     fitted, labelled = steps[f"fit-{name}"], steps[f"label-{name}"]
     external = {}
     if table is not None and table.rows:
@@ -69,7 +70,7 @@ def result_of(run: RunFolder, name: str, steps: dict[str, dict[str, Any]]) -> Re
         measured.found,
         table,
         measured.likelihoods,
-        run.kept(name, MODELS),
+        model.bare() if isinstance(model, Dense) else model,
         labels_of(run, name),
         internal_scores(evaluation, measured.found, labelled),
         external,
@@ -124,7 +125,9 @@ def cluster_table(result: Result, sources: dict[int, str]) -> pa.Table:
             "mean_squared_distance": partition.square / np.maximum(count, 1),
             "silhouette": pa.array(values, pa.float64()),
             "medoid_row": pa.array(medoid, pa.int64()),
-            "medoid_source": pa.array([sources.get(m or 0) for m in medoid], pa.string()),
+            "medoid_source": pa.array(
+                [None if m is None else sources.get(m) for m in medoid], pa.string()
+            ),
         }
     )
 

@@ -157,6 +157,6 @@ def reduced(axes: Axes, rows: Rows, work: Path, runner: Runner) -> Rows:
         size = source.chunks[0].stop - source.chunks[0].start
         layout = Layout(rows.collection.rows, size, (Column(ROWS, (d,), "float32"), VALID))
         each(runner, Write(str(root), layout, Project(axes)), source.chunks, again=False)
-        return sealed_rows(root, layout, rows.collection)
+        return sealed_rows(root, layout, rows.collection, source.rows)
 
     return Rows(_once(root, make), ROWS, about, rows.among)

@@ -1,5 +1,6 @@
 """New images from a published mixture: rows drawn from its components, turned into pixels."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from dclust.jobs.labelling import published, published_run
 from dclust.jobs.painting import Painter, painter_of
 from dclust.jobs.rows import axes_of
 from dclust.jobs.spec import FeaturesPart
+
+AT_ONCE = 256  # images in memory
 
 
 def sample(
@@ -70,16 +73,20 @@ def sample(
         drawn = np.sort(random.choice(k, count, p=model.weights / model.weights.sum()))
     else:
         drawn = np.full(count, component)
-    images = painter.images(draw(model, drawn, random))
     made = aside(dest)
     made.mkdir(parents=True)
-    files = [f"component-{j}-{i:06d}.png" for i, j in enumerate(drawn)]
-    for file, image in zip(files, images, strict=True):
-        (made / file).write_bytes(encode_png(image))
-    write_table(made / "samples.parquet", pa.table({"file": files, "component": drawn}))
-    about = {"run": str(run), "clustering": name, "seed": seed, "images": count}
-    write_json(made / "samples.json", about)
-    publish(made, dest)
+    try:
+        files = [f"component-{j}-{i:06d}.png" for i, j in enumerate(drawn)]
+        for a in range(0, count, AT_ONCE):
+            images = painter.images(draw(model, drawn[a : a + AT_ONCE], random))
+            for file, image in zip(files[a:], images, strict=False):
+                (made / file).write_bytes(encode_png(image))
+        write_table(made / "samples.parquet", pa.table({"file": files, "component": drawn}))
+        about = {"run": str(run), "clustering": name, "seed": seed, "images": count}
+        write_json(made / "samples.json", about)
+        publish(made, dest)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
     return dest
 
 

@@ -180,6 +180,12 @@ class DBSCANPart(Part):
     min_samples: Annotated[int, Field(ge=1)] = 5
     eps_sample: Annotated[int, Field(ge=100, le=100_000)] = 2000  # rows that auto measures
 
+    @model_validator(mode="after")
+    def _tellable(self) -> "DBSCANPart":
+        if self.eps == "auto" and self.min_samples < 2:
+            raise ValueError("`eps: auto` needs `min_samples` of 2 or more; or name an `eps`")
+        return self
+
 
 Method = KMeansPart | MiniBatchPart | GMMPart | DBSCANPart
 
