@@ -42,7 +42,8 @@ def near_rows(source: Source, runner: Runner, radius: float) -> np.ndarray:
     finally:
         if tiles.folder:
             remove(tiles.folder)
-    return np.unique(label, return_index=True)[1][label].astype(np.int32)
+    lowest = np.unique(label, return_index=True)[1]
+    return np.asarray(lowest[label], np.int32)
 
 
 def distances(x: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
