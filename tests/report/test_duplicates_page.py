@@ -47,7 +47,7 @@ def test_the_page_shows_all_there_is():
     assert set(seen.values("id")) >= {"summary", "groups", "how"}
     for said in (
         "5 images of 12,345 can go: 8 images are nearly the same as others, in 3 groups",
-        "1 of those to go is near the one that stays through others only",
+        "1 more is near the one that stays through others only",
         "The 2 largest of 3", "Group 0 4 images", "and 1 more", by(640, 481),
         "at most 6 bits of 64 differ", "within 1.5", "the largest original",
     ):  # fmt: skip
