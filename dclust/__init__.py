@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from dclust.estimators.choosing import choose_k
     from dclust.estimators.dbscan import DBSCAN
     from dclust.estimators.discriminant import LinearDiscriminantAnalysis
+    from dclust.estimators.hdbscan import HDBSCAN
     from dclust.estimators.hierarchical import HierarchicalKMeans
     from dclust.estimators.kmeans import KMeans
     from dclust.estimators.minibatch import MiniBatchKMeans
@@ -24,6 +25,7 @@ _PUBLIC = {
     "Collection": "dclust.collection.reading",
     "DBSCAN": "dclust.estimators.dbscan",
     "GaussianMixture": "dclust.estimators.mixture",
+    "HDBSCAN": "dclust.estimators.hdbscan",
     "HierarchicalKMeans": "dclust.estimators.hierarchical",
     "IncrementalPCA": "dclust.estimators.pca",
     "KMeans": "dclust.estimators.kmeans",
@@ -37,6 +39,7 @@ _PUBLIC = {
 
 __all__ = [
     "DBSCAN",
+    "HDBSCAN",
     "PCA",
     "BayesianGaussianMixture",
     "Collection",
