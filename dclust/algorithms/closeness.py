@@ -5,8 +5,7 @@ import math
 import numpy as np
 
 from dclust.algorithms.density import Density, Grown
-from dclust.algorithms.density_files import remove
-from dclust.algorithms.density_tiles import tiles_of
+from dclust.algorithms.density_tiles import tiled
 from dclust.passes.loop import fit
 from dclust.passes.runner import Runner
 from dclust.passes.sources import Source
@@ -34,14 +33,10 @@ def near_rows(source: Source, runner: Runner, radius: float) -> np.ndarray:
     Squares are compared, with that of the next larger radius: the square of a root may be less
     than what it is the root of.
     """
-    tiles = tiles_of(source, runner, math.nextafter(radius, math.inf))
-    try:
+    with tiled(source, runner, math.nextafter(radius, math.inf)) as tiles:
         density = Density(tiles, np.ones(1, np.int64), 1, 1)
         found: Grown = fit(density, tiles.source(), runner)
         label = density.labels(found)
-    finally:
-        if tiles.folder:
-            remove(tiles.folder)
     lowest = np.unique(label, return_index=True)[1]
     return np.asarray(lowest[label], np.int32)
 

@@ -4,6 +4,9 @@ Rows of few columns are kept as they are, in float64, in small leaves; others as
 projection shows them, in leaves as wide as a product, with the rows themselves beside.
 """
 
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -72,13 +75,17 @@ class Tiles:
         """Their leaves."""
         return Leaves(*map(opened, self.kept[len(Rows._fields) :]))
 
+    def places(self) -> np.ndarray:
+        """The place of each row: (n,) int32."""
+        place = np.empty(len(self.order), np.int32)
+        place[self.order] = np.arange(len(self.order), dtype=np.int32)
+        return place
+
     def taken(self, rows: np.ndarray) -> np.ndarray:
         """Rows by their numbers, as the source has them: (c, d)."""
-        place = np.empty(len(self.order), np.int64)
-        place[self.order] = np.arange(len(self.order))
         parts = self.rows
         x = parts.points if self.exact else next(x for x in parts[3:] if x.shape[1])
-        return np.asarray(x[place[rows]], self.kind)
+        return np.asarray(x[self.places()[rows]], self.kind)
 
     def let_go(self) -> None:
         """Give back what was mapped to be looked at."""
@@ -108,6 +115,15 @@ class Tiles:
         limit = reach + near * wide * np.sqrt(reach) + far * (wide**2 + reach)
         found = np.flatnonzero((gap * (1 - 1e-5) <= limit) | np.isinf(gap))
         return found[np.argsort(away[found], kind="stable")].astype(np.int32)
+
+    def nearest_first(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        """For each of some boxes all leaves, the nearest first: (boxes, leaves) int32."""
+        to = self.leaves
+        visit = np.empty((len(low), len(to.low)), np.int32)
+        for g in range(len(low)):
+            gap, away = from_box(to.low, to.high, low[g : g + 1], high[g : g + 1])
+            visit[g] = np.lexsort((away, gap))
+        return visit
 
 
 @dataclass(frozen=True)
@@ -191,6 +207,25 @@ def tiles_of(source: Source, runner: Runner, eps: float) -> Tiles:
         if folder:
             remove(folder)
         raise
+
+
+def lasting_tiles(source: Source, runner: Runner, eps: float = 1.0) -> Tiles:
+    """The rows of a source in tiles, whose files go with them."""
+    tiles = tiles_of(source, runner, eps)
+    if tiles.folder:
+        weakref.finalize(tiles, remove, tiles.folder)
+    return tiles
+
+
+@contextmanager
+def tiled(source: Source, runner: Runner, eps: float = 1.0) -> Iterator[Tiles]:
+    """The rows of a source in tiles, whose files go afterwards; `eps` where radii are asked for."""
+    tiles = tiles_of(source, runner, eps)
+    try:
+        yield tiles
+    finally:
+        if tiles.folder:
+            remove(tiles.folder)
 
 
 def _tiles(

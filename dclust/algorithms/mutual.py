@@ -18,7 +18,7 @@ from dclust.algorithms.labels import Gathered
 from dclust.algorithms.neighbours import nearest
 from dclust.errors import FootprintError
 from dclust.kernels.components import roots, unite_all
-from dclust.kernels.leaves import boxes, from_box
+from dclust.kernels.leaves import boxes
 from dclust.kernels.mutual import Edges, Reach, join, look_outside, offers
 from dclust.kernels.radius import Rows
 from dclust.passes.blocks import Block
@@ -94,11 +94,7 @@ class Crossing:
             self.most.copy(), np.full(len(place), np.inf), np.full(len(place), -1, np.int32)
         )
         low, high = boxes(ask.points, tiles.width, leaves.low.shape[1])
-        visit = np.empty((len(low), len(leaves.low)), np.int32)
-        for g in range(len(low)):
-            gap, away = from_box(leaves.low, leaves.high, low[g : g + 1], high[g : g + 1])
-            visit[g] = np.lexsort((away, gap))
-        look_outside(reach, low, high, visit, found, tiles.exact)
+        look_outside(reach, low, high, tiles.nearest_first(low, high), found, tiles.exact)
         tiles.let_go()
         bound = np.minimum(found.length, found.most[self.mark[place]])
         values = (found.to, found.length, bound)
@@ -176,8 +172,7 @@ def spanning_tree(tiles: Tiles, runner: Runner, lengths: Lengths) -> Tree:
             f"{n * k * PAIR_BYTES / 2**20:,.0f} MiB; {free / 2**20:,.0f} MiB are free. Ask for "
             "fewer, or for fewer rows."
         )
-    place = np.empty(n, np.int32)
-    place[tiles.order] = np.arange(n, dtype=np.int32)
+    place = tiles.places()
     squares, rows = nearest(tiles, runner, k)
     squares, near = squares[tiles.order], place[rows[tiles.order]]
     core = np.zeros(n)
@@ -225,8 +220,7 @@ def _join_equal(tiles: Tiles, forest: Forest, some: np.ndarray) -> None:
     rows = tiles.taken(number)
     rows = rows if rows.dtype == np.uint8 else rows + rows.dtype.type(0)  # -0 equals 0
     _, first, group = np.unique(rows, axis=0, return_index=True, return_inverse=True)
-    place = np.empty(len(tiles.order), np.int32)
-    place[tiles.order] = np.arange(len(tiles.order), dtype=np.int32)
+    place = tiles.places()
     at, head = place[number], place[number[first[group.reshape(-1)]]]
     pairs = np.stack([head, at], 1)[head != at]
     unite_all(forest.parent, pairs)

@@ -4,24 +4,21 @@ Distances are square roots of float64 sums in the order of the columns; of rows 
 lower one is nearer. So neither chunks, workers nor what else is asked can change an answer.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 
 from dclust.algorithms.density_assigning import SOME, asking
-from dclust.algorithms.density_files import remove
-from dclust.algorithms.density_tiles import TileChunk, Tiles, tiles_of
+from dclust.algorithms.density_tiles import TileChunk, Tiles
 from dclust.algorithms.labels import Gathered
 from dclust.errors import DataError, SpecError
-from dclust.kernels.leaves import boxes, from_box
+from dclust.kernels.leaves import boxes
 from dclust.kernels.neighbours import Found, Search, look_around
 from dclust.kernels.radius import Rows
 from dclust.passes.blocks import Block
 from dclust.passes.runner import Runner, block_of
-from dclust.passes.sources import Source
 from dclust.summaries.base import Sums
 
 FEW = 256  # rows of a sample that ask at once
@@ -120,10 +117,7 @@ class Asking:
         if not m:
             return found
         low, high = boxes(ask.points, tiles.width, leaves.low.shape[1])
-        visit = np.empty((len(low), len(leaves.low)), np.int32)
-        for g in range(len(low)):
-            gap, away = from_box(leaves.low, leaves.high, low[g : g + 1], high[g : g + 1])
-            visit[g] = np.lexsort((away, gap))
+        visit = tiles.nearest_first(low, high)
         pairs, far = look_around(search, low, high, visit, found, tiles.exact)
         return found._replace(pairs=pairs, far=far)
 
@@ -141,17 +135,6 @@ class Asking:
         return Near(((number, count, row[by], found.far[by]),))
 
 
-@contextmanager
-def tiled(source: Source, runner: Runner) -> Iterator[Tiles]:
-    """The rows of a source in tiles, whose files go afterwards."""
-    tiles = tiles_of(source, runner, 1.0)
-    try:
-        yield tiles
-    finally:
-        if tiles.folder:
-            remove(tiles.folder)
-
-
 def kth_squares(tiles: Tiles, runner: Runner, k: int, rows: np.ndarray | None = None) -> np.ndarray:
     """Squared distances of rows in tiles to their k-th nearest other row: (m,) float64.
 
@@ -165,17 +148,10 @@ def kth_squares(tiles: Tiles, runner: Runner, k: int, rows: np.ndarray | None = 
         found: Gathered = runner.fold(Asking(tiles, k, last=True), tiles.source().chunks)
         square[tiles.order] = found.in_order()
         return square
-    some = np.sort(_places(tiles)[rows])
+    some = np.sort(tiles.places()[rows])
     found = runner.fold(Asking(tiles, k, places=some, last=True), _few(some))
     back = np.argsort(tiles.order[some], kind="stable")
     return np.asarray(found.in_order()[back])
-
-
-def _places(tiles: Tiles) -> np.ndarray:
-    """Where each row is in the order of tiles: (n,) int32."""
-    place = np.empty(len(tiles.order), np.int32)
-    place[tiles.order] = np.arange(len(tiles.order), dtype=np.int32)
-    return place
 
 
 def _few(some: np.ndarray) -> list[TileChunk]:
@@ -189,45 +165,6 @@ def projected_pairs(tiles: Tiles, runner: Runner, square: float) -> float:
     some = np.unique(np.linspace(0, n - 1, max(1, min(n, FEW, PAIRS // n))).astype(np.int32))
     found: Near = runner.fold(Asking(tiles, 0, square, some), _few(some))
     return float(np.concatenate([part[1] for part in found.parts]).mean())
-
-
-def kth_distances(source: Source, runner: Runner, k: int, sample_rows: np.ndarray) -> np.ndarray:
-    """Distances of some rows to their k-th nearest other row, among all: (m,) float64.
-
-    Parameters
-    ----------
-    k : at least 1
-    sample_rows : (m,) increasing positions among the valid rows
-
-    Raises
-    ------
-    SpecError
-        There are not more than k rows.
-    DataError
-        Rows are not finite.
-    """
-    refuse_few(source.rows - 1, k, "k", "other rows")
-    with tiled(source, runner) as tiles:
-        return np.asarray(np.sqrt(kth_squares(tiles, runner, k, sample_rows)))
-
-
-def core_distances(source: Source, runner: Runner, min_samples: int) -> np.ndarray:
-    """Distance of each row to its `min_samples`-th nearest, itself counted: (n,) float64.
-
-    By valid row, in their order. Exact: what scikit-learn's HDBSCAN computes in float64.
-
-    Raises
-    ------
-    SpecError
-        There are fewer rows.
-    DataError
-        Rows are not finite.
-    """
-    refuse_few(source.rows, min_samples, "min_samples", "rows")
-    if min_samples == 1:
-        return np.zeros(source.rows)
-    with tiled(source, runner) as tiles:
-        return np.asarray(np.sqrt(kth_squares(tiles, runner, min_samples - 1)))
 
 
 def refuse_few(rows: int, asked: int, name: str, what: str) -> None:
@@ -253,7 +190,7 @@ def nearest(
     found: Nearest = runner.fold(Asking(tiles, k), chunks or tiles.source().chunks)
     squares, rows = found.squares.in_order(), found.rows.in_order()
     if chunks is None:
-        back = _places(tiles)
+        back = tiles.places()
         squares, rows = squares[back], rows[back]
     return squares, rows
 

@@ -50,7 +50,7 @@ def duplicates(
     """
     from dclust.collection.files import located
     from dclust.collection.reading import Collection
-    from dclust.jobs.dropping import refuse_existing, write_duplicates
+    from dclust.jobs.dropping import on_disk, write_duplicates
     from dclust.jobs.duplicates import Alike, find_duplicates
     from dclust.passes.cluster import place
     from dclust.passes.events import Events
@@ -62,7 +62,7 @@ def duplicates(
             folder = at.parent if isinstance(at, Path) else Path()
             dest = str(folder / f"{at.name.removesuffix('.zarr')}-duplicates")
         if not dry_run:
-            dest = str(refuse_existing(dest))
+            dest = str(on_disk(dest))
         opened = Collection(at)
         with place(where, workers, None, Events([bars])) as (runner, _):
             found = find_duplicates(opened, runner, alike)

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,13 +14,14 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from dclust.errors import DataError, SpecError
 from dclust.passes.blocks import as_rows
 from dclust.passes.runner import Runner
-from dclust.passes.sources import Source, array_source, column_source
+from dclust.passes.sources import Source, array_source, column_source, unit_source
 from dclust.passes.threads import Threads
 
 if TYPE_CHECKING:  # importing Zarr and distributed takes a while that arrays need not wait
     from dclust.collection.reading import Collection
 
 KINDS = [np.float64, np.float32, np.uint8]
+METRICS = ("euclidean", "cosine")
 
 
 class Passes(BaseEstimator):  # type: ignore[misc]
@@ -107,6 +109,33 @@ class Passes(BaseEstimator):  # type: ignore[misc]
             source = self._source(X, reset=False)
             return np.concatenate([c.read().x for c in source.chunks])
         return np.asarray(validate_data(self, X, dtype=KINDS, order="C", reset=False))
+
+
+class Measured(Passes):
+    """An estimator that compares rows by their distances, or by those of their directions."""
+
+    metric: str
+
+    def _source(
+        self, X: Any, weight: Any = None, reset: bool = True, finite: bool = True
+    ) -> Source:
+        source = super()._source(X, weight, reset, finite)
+        return unit_source(source) if self.metric == "cosine" else source
+
+    def _misnamed(self) -> list[str]:
+        """What is wrong with the metric, if it is."""
+        known = self.metric in METRICS
+        return [] if known else [f"metric={self.metric!r} is neither 'euclidean' nor 'cosine'."]
+
+
+def is_whole(value: Any, least: int) -> bool:
+    """Whether it is a whole number, and large enough."""
+    return not isinstance(value, bool) and isinstance(value, Integral) and int(value) >= least
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a real number."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def is_collection(x: object) -> bool:

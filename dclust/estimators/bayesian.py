@@ -6,7 +6,8 @@ import numpy as np
 
 from dclust.algorithms.mixture import EM, Begun, Mixture
 from dclust.algorithms.variational import Posterior, Prior, Variational
-from dclust.estimators.mixing import Mixing, misfits, number, positive, shape_of
+from dclust.estimators.base import is_number
+from dclust.estimators.mixing import Mixing, misfits, positive, shape_of
 from dclust.kernels.gaussians import KINDS
 from dclust.passes.runner import Runner
 
@@ -123,7 +124,7 @@ degrees_of_freedom_prior_, covariance_prior_ :
         }
         for name, low in least.items():
             value = getattr(self, name)
-            if value is not None and (not number(value) or not value > low):
+            if value is not None and (not is_number(value) or not value > low):
                 faults.append(f"{name}={value!r} is not a number above {low}.")
         if self.covariance_type not in KINDS:
             return faults

@@ -1,8 +1,6 @@
 """DBSCAN as scikit-learn users know it, with its labels, on rows of any kind and number."""
 
 import math
-import weakref
-from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
@@ -11,19 +9,17 @@ from sklearn.utils.validation import check_is_fitted
 
 from dclust.algorithms.density import LISTED, Density, Grown
 from dclust.algorithms.density_assigning import Assigning
-from dclust.algorithms.density_files import remove
-from dclust.algorithms.density_tiles import Tiles, tiles_of
+from dclust.algorithms.density_tiles import Tiles, lasting_tiles
 from dclust.errors import DataError, SpecError, listed
-from dclust.estimators.base import Passes
+from dclust.estimators.base import Measured, is_number, is_whole
 from dclust.passes.loop import fit
 from dclust.passes.runner import Runner
-from dclust.passes.sources import Source, unit_source
 
 WEIGHT_BITS = 62  # of the sum of all weights, in units of a power of two
 LONGEST = 1.3e154  # a larger eps has no square
 
 
-class DBSCAN(ClusterMixin, Passes):  # type: ignore[misc]
+class DBSCAN(ClusterMixin, Measured):  # type: ignore[misc]
     """Clusters of rows that are dense, of any shape; the others are noise: scikit-learn's labels.
 
     A row is core if rows of weight `min_samples`, itself included, are within `eps` of it.
@@ -123,11 +119,9 @@ class DBSCAN(ClusterMixin, Passes):  # type: ignore[misc]
         scale = weight_scale(weight)
         runner.hold(source.chunks)
         try:
-            tiles = tiles_of(source, runner, eps)
+            tiles = lasting_tiles(source, runner, eps)
         finally:
             runner.drop()
-        if tiles.folder:
-            weakref.finalize(tiles, remove, tiles.folder)
         weights = np.ones(1, np.int64)
         lists = min(LISTED, max(int(self.min_samples) - 1, 1))
         if weight is not None:
@@ -173,12 +167,6 @@ class DBSCAN(ClusterMixin, Passes):  # type: ignore[misc]
         check_is_fitted(self)
         return self._tiles.taken(self.core_sample_indices_)
 
-    def _source(
-        self, X: Any, weight: Any = None, reset: bool = True, finite: bool = True
-    ) -> Source:
-        source = super()._source(X, weight, reset, finite)
-        return unit_source(source) if self.metric == "cosine" else source
-
     def _checked(self) -> float:
         """The distance within which rows are neighbours.
 
@@ -190,12 +178,11 @@ class DBSCAN(ClusterMixin, Passes):  # type: ignore[misc]
         eps: Any = self.eps
         least: Any = self.min_samples
         faults = []
-        if isinstance(eps, bool) or not isinstance(eps, Real) or not float(eps) > 0:
+        if not is_number(eps) or not float(eps) > 0:
             faults.append(f"eps={eps!r} is not a number above 0.")
-        if isinstance(least, bool) or not isinstance(least, Integral) or least < 1:
+        if not is_whole(least, 1):
             faults.append(f"min_samples={least!r} is not a whole number, at least 1.")
-        if self.metric not in ("euclidean", "cosine"):
-            faults.append(f"metric={self.metric!r} is neither 'euclidean' nor 'cosine'.")
+        faults += self._misnamed()
         if faults:
             raise SpecError(listed(faults))
         return min(math.sqrt(2 * eps) if self.metric == "cosine" else float(eps), LONGEST)

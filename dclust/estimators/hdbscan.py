@@ -1,22 +1,20 @@
 """HDBSCAN as scikit-learn users know it, exact in any number of dimensions, whatever the order."""
 
 import math
-from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
 from sklearn.base import ClusterMixin
 
 from dclust.algorithms.condensed import Selecting, condensed, outliers
+from dclust.algorithms.density_tiles import tiled
 from dclust.algorithms.mutual import Lengths, spanning_tree
-from dclust.algorithms.neighbours import tiled
 from dclust.errors import SpecError, listed
-from dclust.estimators.base import Passes
+from dclust.estimators.base import Measured, is_number, is_whole
 from dclust.passes.runner import Runner
-from dclust.passes.sources import Source, unit_source
 
 
-class HDBSCAN(ClusterMixin, Passes):  # type: ignore[misc]
+class HDBSCAN(ClusterMixin, Measured):  # type: ignore[misc]
     """Clusters that stay together over the widest range of densities; the other rows are noise.
 
     The core distance of a row is that to its `min_samples`-th nearest, itself counted; the
@@ -164,12 +162,6 @@ class HDBSCAN(ClusterMixin, Passes):  # type: ignore[misc]
         del y
         return np.asarray(self.fit(X).labels_)
 
-    def _source(
-        self, X: Any, weight: Any = None, reset: bool = True, finite: bool = True
-    ) -> Source:
-        source = super()._source(X, weight, reset, finite)
-        return unit_source(source) if self.metric == "cosine" else source
-
     def _check(self, rows: int) -> None:
         """Refuse parameters that say nothing.
 
@@ -185,19 +177,17 @@ class HDBSCAN(ClusterMixin, Passes):  # type: ignore[misc]
             ("max_cluster_size", 1, True),
         ):
             value = getattr(self, name)
-            whole = isinstance(value, Integral) and not isinstance(value, bool)
-            if not (free and value is None) and not (whole and value >= lowest):
+            if not (free and value is None) and not is_whole(value, lowest):
                 faults.append(f"{name}={value!r} is not a whole number, at least {lowest}.")
             elif name == "min_samples" and value is not None and value > rows:
                 faults.append(f"min_samples={value:,} is more than the {rows:,} rows.")
         epsilon: Any = self.cluster_selection_epsilon
-        if not _is_number(epsilon) or not 0 <= epsilon < math.inf:
+        if not is_number(epsilon) or not 0 <= epsilon < math.inf:
             faults.append(f"cluster_selection_epsilon={epsilon!r} is not a number, at least 0.")
         alpha: Any = self.alpha
-        if not _is_number(alpha) or not 0 < alpha < math.inf:
+        if not is_number(alpha) or not 0 < alpha < math.inf:
             faults.append(f"alpha={alpha!r} is not a number above 0.")
-        if self.metric not in ("euclidean", "cosine"):
-            faults.append(f"metric={self.metric!r} is neither 'euclidean' nor 'cosine'.")
+        faults += self._misnamed()
         method = self.cluster_selection_method
         if method not in ("eom", "leaf"):
             faults.append(f"cluster_selection_method={method!r} is neither 'eom' nor 'leaf'.")
@@ -206,7 +196,3 @@ class HDBSCAN(ClusterMixin, Passes):  # type: ignore[misc]
             faults.append(f"allow_single_cluster={single!r} is neither True nor False.")
         if faults:
             raise SpecError(listed(faults))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)

@@ -6,7 +6,7 @@ from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -29,7 +29,7 @@ from dclust.algorithms.mixture import (
     proportions,
 )
 from dclust.errors import DataError, FootprintError, SpecError, listed
-from dclust.estimators.base import Passes, is_dask
+from dclust.estimators.base import Passes, is_dask, is_number
 from dclust.kernels.gaussians import KINDS, Gaussians
 from dclust.passes.blocks import Block
 from dclust.passes.loop import Algorithm, fit
@@ -160,7 +160,7 @@ class Mixing(DensityMixin, Passes, metaclass=ABCMeta):  # type: ignore[misc]
         ]
         for name in ("tol", "reg_covar"):
             value: Any = getattr(self, name)
-            if not number(value) or not value >= 0:
+            if not is_number(value) or not value >= 0:
                 faults.append(f"{name}={value!r} is not a number, at least 0.")
         for name, choices in (("covariance_type", KINDS), ("init_params", INITS)):
             if getattr(self, name) not in choices:
@@ -252,11 +252,6 @@ def refuse_unfit(kind: str, sizes: Sequence[int], d: int, runner: Runner) -> Non
             f"{free / GiB:,.1f} are free; {instead}. Ask for fewer, take covariance_type='diag', "
             "or reduce the columns first, by PCA."
         )
-
-
-def number(value: object) -> bool:
-    """Whether it is a real number."""
-    return isinstance(value, Real)
 
 
 def _halvings(k: int) -> list[int]:

@@ -1,27 +1,23 @@
 """The nearest rows of rows, as scikit-learn users know them, exact and on data of any size."""
 
 import math
-import weakref
 from collections.abc import Sequence
-from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
 import psutil
 from sklearn.utils.validation import check_is_fitted
 
-from dclust.algorithms.density_files import remove
-from dclust.algorithms.density_tiles import Tiles, tiles_of
+from dclust.algorithms.density_tiles import Tiles, lasting_tiles
 from dclust.algorithms.neighbours import near, nearest, projected_pairs, refuse_few
 from dclust.errors import FootprintError, SpecError, listed
-from dclust.estimators.base import Passes
+from dclust.estimators.base import Measured, is_number, is_whole
 from dclust.passes.runner import Runner
-from dclust.passes.sources import Source, unit_source
 
 PAIR_BYTES = 48  # of a pair of rows, while pairs are gathered and sorted
 
 
-class NearestNeighbors(Passes):
+class NearestNeighbors(Measured):
     """The nearest rows of rows, or all within a radius: exact, whatever their number of columns.
 
     Distances are square roots of float64 sums in the order of the columns; of rows equally far the
@@ -90,11 +86,9 @@ class NearestNeighbors(Passes):
         source, runner = self._source(X), self._runner(X)
         runner.hold(source.chunks)
         try:
-            tiles = tiles_of(source, runner, 1.0)
+            tiles = lasting_tiles(source, runner)
         finally:
             runner.drop()
-        if tiles.folder:
-            weakref.finalize(tiles, remove, tiles.folder)
         self._tiles, self.n_samples_fit_ = tiles, source.rows
         return self
 
@@ -194,12 +188,6 @@ class NearestNeighbors(Passes):
     def _distances(self, squares: np.ndarray) -> np.ndarray:
         return np.asarray(squares / 2 if self.metric == "cosine" else np.sqrt(squares))
 
-    def _source(
-        self, X: Any, weight: Any = None, reset: bool = True, finite: bool = True
-    ) -> Source:
-        source = super()._source(X, weight, reset, finite)
-        return unit_source(source) if self.metric == "cosine" else source
-
     def _checked(self, k: Any, radius: Any) -> None:
         """Refuse parameters that say nothing.
 
@@ -209,13 +197,11 @@ class NearestNeighbors(Passes):
             All that is wrong with them.
         """
         faults = []
-        if isinstance(k, bool) or not isinstance(k, Integral) or k < 1:
+        if not is_whole(k, 1):
             faults.append(f"n_neighbors={k!r} is not a whole number, at least 1.")
-        number = isinstance(radius, Real) and not isinstance(radius, bool)
-        if not number or not 0 <= float(radius) < math.inf:
+        if not is_number(radius) or not 0 <= float(radius) < math.inf:
             faults.append(f"radius={radius!r} is not a number, at least 0.")
-        if self.metric not in ("euclidean", "cosine"):
-            faults.append(f"metric={self.metric!r} is neither 'euclidean' nor 'cosine'.")
+        faults += self._misnamed()
         if faults:
             raise SpecError(listed(faults))
 

@@ -1,14 +1,12 @@
 """Choosing how near is dense, as one call on rows of any kind and number."""
 
-from numbers import Integral
 from typing import Any
 
 from sklearn.utils import check_random_state
 
 from dclust.errors import SpecError, listed
-from dclust.estimators.base import Passes
+from dclust.estimators.base import Measured, is_whole
 from dclust.passes.runner import Runner
-from dclust.passes.sources import unit_source
 from dclust.selection.radii import EpsChoice, eps_of
 
 
@@ -72,16 +70,13 @@ def choose_eps(
     )
     faults = []
     for name, value, least in asked:
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        if not is_whole(value, least):
             faults.append(f"{name}={value!r} is not a whole number, at least {least}.")
-    if metric not in ("euclidean", "cosine"):
-        faults.append(f"metric={metric!r} is neither 'euclidean' nor 'cosine'.")
+    rows = Measured()
+    rows.runner, rows.metric = runner, metric
+    faults += rows._misnamed()
     if faults:
         raise SpecError(listed(faults))
-    rows = Passes()
-    rows.runner = runner
     source = rows._source(X)
-    if metric == "cosine":
-        source = unit_source(source)
     seed = int(check_random_state(random_state).randint(2**31))
     return eps_of(source, rows._runner(X), int(min_samples), int(sample), seed, metric)

@@ -1,7 +1,6 @@
 """Every picture of a collection as a perceptual hash, in one pass; bars beside it are no part."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -11,41 +10,15 @@ from dclust.errors import SpecError
 from dclust.kernels.hashing import phash, sharpness
 from dclust.passes.blocks import Block
 from dclust.passes.runner import Runner, block_of
-from dclust.passes.sources import column_source
+from dclust.passes.sources import OtherChunk, column_source
 from dclust.summaries.base import Sums
 
 
 @dataclass(frozen=True)
-class FramedChunk:
+class FramedChunk(OtherChunk):
     """Rows of images, and how much of each square is picture and no bar."""
 
-    chunk: Any
     sides: np.ndarray  # (m, 2) uint16: width and height of the picture, in the middle
-
-    @property
-    def key(self) -> str:
-        """That of the rows."""
-        return str(self.chunk.key)
-
-    @property
-    def start(self) -> int:
-        """Number of its first row."""
-        return int(self.chunk.start)
-
-    @property
-    def stop(self) -> int:
-        """One past the number of its last row."""
-        return int(self.chunk.stop)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the block it becomes, at most."""
-        return int(self.chunk.nbytes)
-
-    def read(self) -> Block:
-        """Its valid rows, in memory."""
-        block: Block = self.chunk.read()
-        return block
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from dclust.collection.writing import SEAL, write_table
 from dclust.errors import CollectionError, SpecError
 from dclust.ingest.ingesting import ingest
 from dclust.ingest.planning import Settings
+from dclust.jobs.folder import refuse_existing
 from dclust.jobs.labelling import LIKELIHOOD, Model, centers, labelled, published, published_run
 from dclust.jobs.rows import axes_of, features_of, reduced
 from dclust.jobs.spec import FeaturesPart
@@ -73,9 +74,7 @@ def assign(
     if dest is None:
         called = (given.name if given is not None else source).replace(":", "-")
         dest = Path(run) / f"assigned-{called}-{name}{f'-from-{start}' if start else ''}"
-    dest = Path(dest).absolute()
-    if dest.exists():
-        raise CollectionError(f"{dest} exists already and is never overwritten. Name another.")
+    dest = refuse_existing(dest)
     work = aside(dest)
     work.mkdir(parents=True)
     try:

@@ -1,6 +1,5 @@
 """Density clusters of a job: found once over all tiles, kept by their core rows."""
 
-import weakref
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,8 +12,7 @@ import numpy as np
 
 from dclust.algorithms.density import LISTED, Density, Grown, spans
 from dclust.algorithms.density_assigning import Assigning
-from dclust.algorithms.density_files import remove
-from dclust.algorithms.density_tiles import Tiles, tiles_of
+from dclust.algorithms.density_tiles import Tiles, lasting_tiles, tiled
 from dclust.collection.layout import Column, Layout
 from dclust.collection.reading import Collection
 from dclust.collection.writing import VALID, create, write_group
@@ -48,10 +46,7 @@ class Dense:
 
     @cached_property
     def _tiles(self) -> Tiles:
-        made = tiles_of(array_source(self.cores), Serial(), self.eps)
-        if made.folder:
-            weakref.finalize(made, remove, made.folder)
-        return made
+        return lasting_tiles(array_source(self.cores), Serial(), self.eps)
 
     @property
     def tiles(self) -> Tiles:
@@ -118,9 +113,8 @@ def fit_density(
     if eps == "auto":
         choice = _chosen(run, name, part, source, runner, kept)
         eps = choice.eps
-    tiles = tiles_of(source, runner, eps)
-    runner.drop()  # the tiles hold the rows now
-    try:
+    with tiled(source, runner, eps) as tiles:
+        runner.drop()  # the tiles hold the rows now
         one = np.ones(1, np.int64)
         density = Density(tiles, one, part.min_samples, min(LISTED, max(part.min_samples - 1, 1)))
         # What is known lies in the order of tiles: that of another machine may be another.
@@ -130,9 +124,6 @@ def fit_density(
         watch(grown, last=True)
         label, core = density.labels(grown), density.core_rows(grown)
         cores = tiles.taken(core)
-    finally:
-        if tiles.folder:
-            remove(tiles.folder)
     _write(run.work / name / "found.zarr", rows, source, label)
     own, k = label[core], int(label.max(initial=-1)) + 1
     centers = np.zeros((k, source.columns))

@@ -1,6 +1,5 @@
 """Near-duplicates as a folder: a table, a list of what to drop, and a page to look at first."""
 
-import os
 import shutil
 from itertools import islice
 from pathlib import Path
@@ -13,8 +12,9 @@ from dclust.collection.layout import Layout
 from dclust.collection.looking import shrunk
 from dclust.collection.reading import Collection
 from dclust.collection.writing import VALID, create, seal, write_group, write_table
-from dclust.errors import CollectionError, SpecError
+from dclust.errors import SpecError
 from dclust.jobs.duplicates import BYTES, Duplicates, listable
+from dclust.jobs.folder import refuse_existing
 from dclust.jobs.publishing import manifest
 from dclust.report.duplicates import Group, Repeats, Twin, render_duplicates
 from dclust.report.findings import Picture
@@ -36,7 +36,7 @@ def write_duplicates(found: Duplicates, dest: str | Path) -> Path:
     CollectionError
         `dest` exists.
     """
-    dest = refuse_existing(dest)
+    dest = on_disk(dest)
     made = aside(dest)
     made.mkdir(parents=True)
     try:
@@ -68,8 +68,8 @@ def left(found: Duplicates, root: Path) -> Collection:
     return Collection(root)
 
 
-def refuse_existing(dest: str | Path) -> Path:
-    """Where a folder is to be made, if nothing is there yet.
+def on_disk(dest: str | Path) -> Path:
+    """Where the folder is to be made, if it can be.
 
     Raises
     ------
@@ -78,10 +78,7 @@ def refuse_existing(dest: str | Path) -> Path:
     """
     if "://" in str(dest):
         raise SpecError(f"{dest}: duplicates are written to a disk. Name a folder.")
-    path = Path(dest).absolute()
-    if os.path.lexists(path):
-        raise CollectionError(f"{path} exists already and is never overwritten. Name another.")
-    return path
+    return refuse_existing(dest)
 
 
 def _repeats(found: Duplicates) -> Repeats:

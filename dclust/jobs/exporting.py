@@ -20,6 +20,7 @@ from dclust.collection.reading import Collection
 from dclust.collection.writing import SEAL, write_table
 from dclust.errors import CollectionError, DamageError, SpecError, listed
 from dclust.jobs.curating import Choice, Labelled, curate
+from dclust.jobs.folder import refuse_existing
 from dclust.jobs.packing import pictures, write_folders, write_shards
 
 Form = Literal["folder", "csv", "parquet", "webdataset"]
@@ -110,9 +111,7 @@ def export(
         What was published is not what is there.
     """
     _check(dest, to, copy, pixels, shard_bytes)
-    dest = Path(dest).absolute()
-    if os.path.lexists(dest):
-        raise CollectionError(f"{dest} exists already and is never overwritten. Name another.")
+    dest = refuse_existing(dest)
     chosen = choose(run, choice, clustering)
     if not len(chosen.table):
         raise SpecError(f"no row of {run} is left to export; taken away: {chosen.taken}.")

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import secrets
 import time
 from collections.abc import Callable
@@ -31,6 +32,20 @@ PACKAGES = [
     "scikit-image",
     "pyarrow",
 ]
+
+
+def refuse_existing(dest: str | Path) -> Path:
+    """Where a folder is to be made, if nothing is there yet.
+
+    Raises
+    ------
+    CollectionError
+        There is something already.
+    """
+    path = Path(dest).absolute()
+    if os.path.lexists(path):
+        raise CollectionError(f"{path} exists already and is never overwritten. Name another.")
+    return path
 
 
 class RunFolder:

@@ -11,7 +11,8 @@ from dclust.algorithms.mixture import Mixture
 from dclust.collection.files import aside, publish, write_json
 from dclust.collection.thumbnails import encode_png
 from dclust.collection.writing import write_table
-from dclust.errors import CollectionError, SpecError, listed
+from dclust.errors import SpecError, listed
+from dclust.jobs.folder import refuse_existing
 from dclust.jobs.labelling import published, published_run
 from dclust.jobs.painting import Painter, painter_of
 from dclust.jobs.rows import axes_of
@@ -65,9 +66,7 @@ def sample(
     if faults:
         raise SpecError(listed(faults))
     of = "all" if component is None else str(component)
-    dest = Path(dest or Path(run) / f"samples-{name}-{of}-seed-{seed}").absolute()
-    if dest.exists():
-        raise CollectionError(f"{dest} exists already and is never overwritten. Name another.")
+    dest = refuse_existing(dest or Path(run) / f"samples-{name}-{of}-seed-{seed}")
     random = np.random.RandomState(seed)
     if component is None:
         drawn = np.sort(random.choice(k, count, p=model.weights / model.weights.sum()))

@@ -13,15 +13,16 @@ import numpy as np
 
 from dclust.kernels.components import find
 from dclust.kernels.leaves import box_to_box, row_to_box
-from dclust.kernels.margins import HUGE, UNIT2, widened
 from dclust.kernels.nearest import within
 from dclust.kernels.radius import (
     FARTHER,
     LANES,
     Leaves,
     Rows,
+    beyond,
     measured,
     roughly,
+    score_of,
     squares_in_order,
 )
 
@@ -82,29 +83,6 @@ def shorter(length, a, b, than, c, d):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(nogil=True, cache=True, _nrt=False)
-def _limit(i, b, most, reach, exact):  # type: ignore[no-untyped-def]
-    """The score above which no row of a leaf matters to a row, by a squared distance."""
-    if exact:
-        return most
-    own = reach.ask.wide[np.uintp(i)]
-    wide = own + reach.leaves.widest[np.uintp(b)]
-    limit = widened(most * reach.bounds[UNIT2], wide, reach.bounds)
-    if not limit < HUGE:
-        return np.inf
-    return np.float64(reach.ask.points.dtype.type(limit - own * own))
-
-
-@nb.njit(nogil=True, cache=True, _nrt=False)
-def _beyond(gap, wide, most, bounds, exact):  # type: ignore[no-untyped-def]
-    """Whether a box is too far, by a squared distance that float32 may have overflowed."""
-    if not gap < np.inf:
-        return False
-    if exact:
-        return gap * (1 - 1e-12) > most
-    return gap * (1 - 1e-5) > widened(most * bounds[UNIT2], wide, bounds)
-
-
-@nb.njit(nogil=True, cache=True, _nrt=False)
 def _within_reach(g, b, low, high, reach, edges, exact, pick):  # type: ignore[no-untyped-def]
     """The rows of one leaf of those that ask to which another may matter; how many they are."""
     ask, leaves, bounds = reach.ask, reach.leaves, reach.bounds
@@ -118,7 +96,7 @@ def _within_reach(g, b, low, high, reach, edges, exact, pick):  # type: ignore[n
         return 0
     gap = box_to_box(low, high, g, leaves.low, leaves.high, b)
     far = _square_of(far, reach.alpha, reach.squared)
-    if _beyond(gap, wide + leaves.widest[leaf], far, bounds, exact):
+    if beyond(gap, wide + leaves.widest[leaf], far, bounds, exact):
         return 0
     only = reach.span[leaf, 0] if reach.span[leaf, 0] == reach.span[leaf, 1] else -1
     for i in range(start, stop):
@@ -128,7 +106,7 @@ def _within_reach(g, b, low, high, reach, edges, exact, pick):  # type: ignore[n
             continue
         far = _square_of(most, reach.alpha, reach.squared)
         gap = row_to_box(ask.points, i, leaves.low, leaves.high, b)
-        if not _beyond(gap, ask.wide[i] + leaves.widest[leaf], far, bounds, exact):
+        if not beyond(gap, ask.wide[i] + leaves.widest[leaf], far, bounds, exact):
             pick[np.uintp(count)] = i
             count += 1
     return count
@@ -167,7 +145,8 @@ def _look(score, s, i, b, reach, edges, exact):  # type: ignore[no-untyped-def]
     mark = reach.mark[np.uintp(reach.own[np.uintp(i)])]
     most = edges.most[np.uintp(mark)]
     last = min(size, reach.among.points.shape[0] - b * size)
-    limit = _limit(i, b, _square_of(most, reach.alpha, reach.squared), reach, exact)
+    far = _square_of(most, reach.alpha, reach.squared)
+    limit = score_of(reach.ask, i, reach.leaves, b, far, reach.bounds, exact)
     if within(score, s, 0, size, limit) == 0:
         return
     for start in range(0, last, LANES):
@@ -182,7 +161,7 @@ def _look(score, s, i, b, reach, edges, exact):  # type: ignore[no-untyped-def]
             if edges.most[np.uintp(mark)] < most:
                 most = edges.most[np.uintp(mark)]
                 far = _square_of(most, reach.alpha, reach.squared)
-                limit = _limit(i, b, far, reach, exact)
+                limit = score_of(reach.ask, i, reach.leaves, b, far, reach.bounds, exact)
 
 
 @nb.njit(nogil=True, cache=True)

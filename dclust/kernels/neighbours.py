@@ -12,15 +12,16 @@ import numba as nb
 import numpy as np
 
 from dclust.kernels.leaves import box_to_box, row_to_box
-from dclust.kernels.margins import HUGE, UNIT2, widened
 from dclust.kernels.nearest import within
 from dclust.kernels.radius import (
     FARTHER,
     LANES,
     Leaves,
     Rows,
+    beyond,
     measured,
     roughly,
+    score_of,
     squares_in_order,
 )
 
@@ -74,25 +75,8 @@ def _insert(i, square, row, found):  # type: ignore[no-untyped-def]
 @nb.njit(nogil=True, cache=True, _nrt=False)
 def _limit(i, b, search, found, exact):  # type: ignore[no-untyped-def]
     """The score above which no row of a leaf matters to a row."""
-    reach = found.most[np.uintp(i)]
-    if exact:
-        return reach
-    own = search.ask.wide[np.uintp(i)]
-    wide = own + search.leaves.widest[np.uintp(b)]
-    limit = widened(reach * search.bounds[UNIT2], wide, search.bounds)
-    if not limit < HUGE:
-        return np.inf
-    return np.float64(search.ask.points.dtype.type(limit - own * own))
-
-
-@nb.njit(nogil=True, cache=True, _nrt=False)
-def _beyond(gap, wide, most, bounds, exact):  # type: ignore[no-untyped-def]
-    """Whether a box is too far, by a squared distance that float32 may have overflowed."""
-    if not gap < np.inf:
-        return False
-    if exact:
-        return gap * (1 - 1e-12) > most
-    return gap * (1 - 1e-5) > widened(most * bounds[UNIT2], wide, bounds)
+    most = found.most[np.uintp(i)]
+    return score_of(search.ask, i, search.leaves, b, most, search.bounds, exact)
 
 
 @nb.njit(nogil=True, cache=True, _nrt=False)
@@ -105,11 +89,11 @@ def _within_reach(g, b, low, high, search, found, exact, pick):  # type: ignore[
     for i in range(start, stop):
         most, wide = max(most, found.most[i]), max(wide, ask.wide[i])
     gap = box_to_box(low, high, g, leaves.low, leaves.high, b)
-    if _beyond(gap, wide + leaves.widest[leaf], most, bounds, exact):
+    if beyond(gap, wide + leaves.widest[leaf], most, bounds, exact):
         return 0
     for i in range(start, stop):
         gap = row_to_box(ask.points, i, leaves.low, leaves.high, b)
-        if not _beyond(gap, ask.wide[i] + leaves.widest[leaf], found.most[i], bounds, exact):
+        if not beyond(gap, ask.wide[i] + leaves.widest[leaf], found.most[i], bounds, exact):
             pick[np.uintp(count)] = i
             count += 1
     return count

@@ -15,7 +15,7 @@ import numpy as np
 
 from dclust.kernels.components import find, unite
 from dclust.kernels.leaves import box_to_box, row_to_box
-from dclust.kernels.margins import HUGE, TINY, widened
+from dclust.kernels.margins import HUGE, TINY, UNIT2, widened
 from dclust.kernels.nearest import FAST, within
 
 COUNT, LINK, TAKE = range(3)  # count neighbours, link components, take the smallest number near
@@ -169,6 +169,28 @@ def _near(ask, i, among, j, shown, bounds):  # type: ignore[no-untyped-def]
     if widened(farthest, wide, bounds) < bounds[REACH] * INSIDE:
         return True
     return _themselves_near(ask, ask.at[np.uintp(i)], among, among.at[np.uintp(j)], bounds[EPS2])
+
+
+@nb.njit(nogil=True, cache=True, _nrt=False)
+def score_of(ask, i, leaves, b, most, bounds, exact):  # type: ignore[no-untyped-def]
+    """The score above which a row and one of a leaf are farther apart than a squared distance."""
+    if exact:
+        return most
+    own = ask.wide[np.uintp(i)]
+    limit = widened(most * bounds[UNIT2], own + leaves.widest[np.uintp(b)], bounds)
+    if not limit < HUGE:
+        return np.inf
+    return np.float64(ask.points.dtype.type(limit - own * own))
+
+
+@nb.njit(nogil=True, cache=True, _nrt=False)
+def beyond(gap, wide, most, bounds, exact):  # type: ignore[no-untyped-def]
+    """Whether a box is too far, by a squared distance that float32 may have overflowed."""
+    if not gap < np.inf:
+        return False
+    if exact:
+        return gap * (1 - 1e-12) > most
+    return gap * (1 - 1e-5) > widened(most * bounds[UNIT2], wide, bounds)
 
 
 @nb.njit(nogil=True, cache=True, _nrt=False)

@@ -61,15 +61,15 @@ class ArrayChunk:
 
 
 @dataclass(frozen=True)
-class UnitChunk:
-    """The rows of another chunk, each brought to length one."""
+class OtherChunk:
+    """The rows of a chunk, seen otherwise."""
 
     chunk: Any
 
     @property
     def key(self) -> str:
-        """That of the chunk, marked."""
-        return f"unit-{self.chunk.key}"
+        """Equal for equal rows."""
+        return str(self.chunk.key)
 
     @property
     def start(self) -> int:
@@ -80,6 +80,26 @@ class UnitChunk:
     def stop(self) -> int:
         """One past the number of its last row."""
         return int(self.chunk.stop)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the block it becomes, at most."""
+        return int(self.chunk.nbytes)
+
+    def read(self) -> Block:
+        """Its valid rows, in memory."""
+        block: Block = self.chunk.read()
+        return block
+
+
+@dataclass(frozen=True)
+class UnitChunk(OtherChunk):
+    """The rows of another chunk, each brought to length one."""
+
+    @property
+    def key(self) -> str:
+        """That of the chunk, marked."""
+        return f"unit-{self.chunk.key}"
 
     @property
     def nbytes(self) -> int:

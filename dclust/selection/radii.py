@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dclust.algorithms.neighbours import kth_squares, refuse_few, tiled
+from dclust.algorithms.density_tiles import tiled
+from dclust.algorithms.neighbours import kth_squares, refuse_few
 from dclust.errors import DataError
 from dclust.kernels.draws import uniform
 from dclust.passes.runner import Runner

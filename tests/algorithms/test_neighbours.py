@@ -7,8 +7,8 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 
 from dclust.algorithms import density_files, density_tiles, neighbours
-from dclust.algorithms.density_tiles import tiles_of
-from dclust.algorithms.neighbours import core_distances, kth_distances, near, nearest
+from dclust.algorithms.density_tiles import tiled, tiles_of
+from dclust.algorithms.neighbours import kth_squares, near, nearest, refuse_few
 from dclust.errors import DataError, SpecError
 from dclust.passes.serial import Serial
 from dclust.passes.sources import array_source
@@ -25,6 +25,12 @@ def squares_of(x, y):
     for a, b in zip(x.astype(np.float64).T, y.astype(np.float64).T, strict=True):
         total += (a[:, None] - b) ** 2
     return total
+
+
+def kth_of(source, runner, k, rows=None):
+    """Distances of rows to their k-th nearest other row."""
+    with tiled(source, runner) as tiles:
+        return np.sqrt(kth_squares(tiles, runner, k, rows))
 
 
 def ranked(square, k):
@@ -92,8 +98,8 @@ def test_nearest_and_near_rows_are_those_of_plain_sums(tiny, kind):
         assert np.array_equal(far, other[who, there])
         some = np.sort(rng.choice(n, int(rng.integers(1, n + 1)), replace=False))
         kth = np.sqrt(ranked(square, k)[0][:, -1])
-        assert np.array_equal(kth_distances(source, Serial(), k, some), kth[some])
-        assert np.array_equal(core_distances(source, Serial(), k + 1), kth)
+        assert np.array_equal(kth_of(source, Serial(), k, some), kth[some])
+        assert np.array_equal(kth_of(source, Serial(), k), kth)
 
 
 @pytest.mark.parametrize("kind", ["u1", "f4", "f8"])
@@ -129,11 +135,11 @@ def test_rows_in_files(monkeypatch, tmp_path):
     """Where memory holds no rows they lie in files, which go when core distances are known."""
     monkeypatch.setattr(density_files, "LARGE", 2**10)
     x = blobs(np.random.default_rng(4), 3000, 20)
-    expected = core_distances(array_source(x), Serial(), 5)
+    expected = kth_of(array_source(x), Serial(), 4)
     folder = tmp_path / "tiles"
     folder.mkdir()
     monkeypatch.setattr(density_tiles, "folder_for", lambda *_: str(folder))
-    assert np.array_equal(core_distances(array_source(x), Threads(), 5), expected)
+    assert np.array_equal(kth_of(array_source(x), Threads(), 4), expected)
     assert not folder.exists()
 
 
@@ -166,13 +172,9 @@ def test_more_neighbours_than_a_leaf_holds():
 def test_what_cannot_be_answered():
     """More rows than there are; rows that are not finite."""
     x = np.arange(10.0)[:, None]
-    source = array_source(x)
     with pytest.raises(SpecError, match=r"k=10 is more than the 9 other rows"):
-        kth_distances(source, Serial(), 10, np.arange(3))
-    with pytest.raises(SpecError, match=r"min_samples=11 is more than the 10 rows"):
-        core_distances(source, Serial(), 11)
-    assert not core_distances(source, Serial(), 1).any()
-    assert core_distances(source, Serial(), 10).tolist() == [9, 8, 7, 6, 5, 5, 6, 7, 8, 9]
+        refuse_few(9, 10, "k", "other rows")
+    assert kth_of(array_source(x), Serial(), 9).tolist() == [9, 8, 7, 6, 5, 5, 6, 7, 8, 9]
     x[3] = np.nan
     with pytest.raises(DataError, match="row 3"):
-        core_distances(array_source(x), Serial(), 2)
+        kth_of(array_source(x), Serial(), 1)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from dclust.collection.reading import Collection
-from dclust.jobs import run
+from dclust.errors import Stopped
+from dclust.jobs import resume, run
 from dclust.jobs.spec import make_spec
 
 DIGITS = {
@@ -53,6 +54,20 @@ def everything(run_path):
         [model] = (folder.parent / "model").iterdir()
         out[f"{name} model"] = np.frombuffer(model.read_bytes(), np.uint8)
     return out
+
+
+def stop_and_resume(spec, path, number, kinds=("checkpoint",)):
+    """Run a job, stop it after so many events of some kinds, and go on with it."""
+    folders, seen = [], []
+
+    def stop(event):
+        seen.append(event["event"] in kinds)
+        if sum(seen) == number:
+            folders[0].stop = True
+
+    with pytest.raises(Stopped):
+        run(spec, path, [stop], folders.append)
+    resume(path)
 
 
 def same(a, b):

@@ -7,11 +7,10 @@ import pytest
 
 from dclust import KMeans
 from dclust.collection.reading import Collection
-from dclust.errors import Stopped
-from dclust.jobs import resume, run
+from dclust.jobs import run
 from dclust.jobs.planning import plan_job
 from dclust.passes.cluster import Room
-from tests.jobs.conftest import job, labels
+from tests.jobs.conftest import job, labels, stop_and_resume
 
 MANY = 10**12
 
@@ -40,15 +39,7 @@ def test_a_job_stops_where_the_estimator_does_resumed_or_not(tmp_path, settings)
     plain = KMeans(10, tol=0, random_state=0).fit(x)
     assert 1 < alone.n_iter_ < plain.n_iter_
 
-    folders = []
-
-    def stop(event):
-        if event["event"] == "checkpoint":
-            folders[0].stop = True
-
-    with pytest.raises(Stopped):
-        run(spec, tmp_path / "resumed", [stop], folders.append)
-    resume(tmp_path / "resumed")
+    stop_and_resume(spec, tmp_path / "resumed", 1)
     assert passes(tmp_path / "resumed") == alone.n_iter_
     np.testing.assert_array_equal(labels(tmp_path / "resumed"), alone.labels_)
 

@@ -7,13 +7,13 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.cluster import DBSCAN
 
-from dclust.errors import SpecError, Stopped
-from dclust.jobs import resume, run
+from dclust.errors import SpecError
+from dclust.jobs import run
 from dclust.jobs.assigning import assign
 from dclust.jobs.curating import Choice
 from dclust.jobs.exporting import choose
 from dclust.jobs.spec import make_spec
-from tests.jobs.conftest import DIGITS, everything, job, same
+from tests.jobs.conftest import DIGITS, everything, job, same, stop_and_resume
 from tests.jobs.test_mixtures import published, reduced
 
 DENSITY = {
@@ -69,16 +69,7 @@ def test_a_radius_that_nothing_is_within_finds_no_cluster(density):
 @pytest.mark.parametrize("number", [1, 3])
 def test_a_stopped_run_goes_on_to_the_same_bits(density, tmp_path, number):
     """Stopped after a pass over the tiles, and resumed."""
-    folders, seen = [], []
-
-    def stop(event):
-        seen.append(event["event"] == "checkpoint")
-        if sum(seen) == number:
-            folders[0].stop = True
-
-    with pytest.raises(Stopped):
-        run(make_spec(DENSITY, "a test"), tmp_path / "run", [stop], folders.append)
-    resume(tmp_path / "run")
+    stop_and_resume(make_spec(DENSITY, "a test"), tmp_path / "run", number)
     assert same(everything(density), everything(tmp_path / "run"))
     before, after = (
         published(path, "dbscan-1")[1]["passes"] for path in (density, tmp_path / "run")

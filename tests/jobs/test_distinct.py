@@ -7,10 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from dclust import KMeans
-from dclust.errors import SpecError, Stopped
-from dclust.jobs import resume, run
+from dclust.errors import SpecError
+from dclust.jobs import run
 from dclust.jobs.spec import make_spec
-from tests.jobs.conftest import everything, job, same
+from tests.jobs.conftest import everything, job, same, stop_and_resume
 from tests.jobs.test_duplicates import ORIGINALS, planted  # noqa: F401 - a fixture
 
 ROWS = 6 * ORIGINALS + 10
@@ -75,16 +75,7 @@ def test_the_clusters_are_those_of_the_rows_that_stay(distinct, planted):  # noq
 def test_a_stopped_run_leaves_the_same_rows_out(distinct, tmp_path, number):
     """Stopped after a chunk is hashed, or in the clustering, and resumed."""
     spec, path = distinct
-    folders, seen = [], []
-
-    def stop(event):
-        seen.append(event["event"] in ("chunk", "checkpoint"))
-        if sum(seen) == number:
-            folders[0].stop = True
-
-    with pytest.raises(Stopped):
-        run(spec, tmp_path / "run", [stop], folders.append)
-    resume(tmp_path / "run")
+    stop_and_resume(spec, tmp_path / "run", number, ("chunk", "checkpoint"))
     assert same(everything(path), everything(tmp_path / "run"))
 
 

@@ -12,14 +12,14 @@ from PIL import Image
 from dclust import GaussianMixture
 from dclust.algorithms.pca import project
 from dclust.collection.reading import Collection
-from dclust.errors import CollectionError, FootprintError, SpecError, Stopped
-from dclust.jobs import resume, run
+from dclust.errors import CollectionError, FootprintError, SpecError
+from dclust.jobs import run
 from dclust.jobs.assigning import assign
 from dclust.jobs.likelihoods import ordered, value_of
 from dclust.jobs.rows import axes_of
 from dclust.jobs.sampling import sample
 from dclust.jobs.spec import make_spec
-from tests.jobs.conftest import MIXTURES, everything, job, same
+from tests.jobs.conftest import MIXTURES, everything, job, same, stop_and_resume
 
 
 def reduced(path):
@@ -96,16 +96,7 @@ def test_of_several_sizes_the_one_of_least_bic_is_kept(mixtures):
 @pytest.mark.parametrize("number", [1, 4, 12, 60])
 def test_a_stopped_run_goes_on_to_the_same_bits(mixtures, tmp_path, number):
     """Stopped among the passes of K-means or of the mixtures, and resumed."""
-    folders, seen = [], []
-
-    def stop(event):
-        seen.append(event["event"] == "checkpoint")
-        if sum(seen) == number:
-            folders[0].stop = True
-
-    with pytest.raises(Stopped):
-        run(make_spec(MIXTURES, "a test"), tmp_path / "run", [stop], folders.append)
-    resume(tmp_path / "run")
+    stop_and_resume(make_spec(MIXTURES, "a test"), tmp_path / "run", number)
     assert same(everything(mixtures), everything(tmp_path / "run"))
     assert published(mixtures, "gmm-1")[1]["passes"] == 9
 
