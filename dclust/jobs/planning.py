@@ -245,7 +245,6 @@ def _mixture_step(
     bytes_of = [mixture_bytes(part.covariance_type, size, d) for size in part.sizes]
     model, summary = (starts * sum(parts) for parts in zip(*bytes_of, strict=True))
     sample = min(sample_size(k, source.rows, d * source.dtype.itemsize), source.rows) * d * 8
-    sample = max(sample, 2 * SAMPLE_BYTES * part.stepwise)
     sums = starts * sum(part.sizes) * (d + 4) * 8  # of the K-means they begin with
     work = 32 * SLAB + 3 * sums
     # What is compared with rows is made of the model once more.
@@ -254,6 +253,9 @@ def _mixture_step(
     # First covariances, or steps; likelihoods of several; labels, spread, silhouettes, classes.
     fixed = 2 + (len(part.sizes) > 1) + 3 + labelled
     if part.stepwise:
+        # What chunks say of the sample to begin on is together but one sample.
+        begun = min(source.rows // 2, SAMPLE_BYTES // (d * source.dtype.itemsize)) * d * 8
+        footprint = replace(footprint, summary=footprint.summary + 4 * begun)
         words = f"steps worth 1 read, {words}"
         window = 0 if held else min(WINDOW_BYTES, source.nbytes) // room.workers + source.largest
         footprint = replace(footprint, held=footprint.held + window)

@@ -83,7 +83,9 @@ def _go(folder: RunFolder, sinks: list[Sink], ready: Ready) -> Path:
             )
         try:
             spec = folder.spec
-            with place(spec.where, spec.workers, spec.memory, folder.events) as (runner, room):
+            mixtures = any(part.gmm for part in spec.cluster)
+            where = spec.where, spec.workers, spec.memory
+            with place(*where, folder.events, mixtures) as (runner, room):
                 folder.events.tell(
                     "place", {"where": spec.where, "workers": room.workers, "memory": room.memory}
                 )

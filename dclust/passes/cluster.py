@@ -81,18 +81,19 @@ class Room:
     empty: int  # bytes an idle worker with everything imported holds, the most of any
 
 
-def _probe() -> tuple[str, int]:
+def _probe(mixtures: bool) -> tuple[str, int]:
     """Import and compile all that tasks use, then say how large an idle worker is."""
     for name in TASKS_USE:
         importlib.import_module(name)
     kernels.warm_up()
-    kernels.warm_up_mixtures()
+    if mixtures:
+        kernels.warm_up_mixtures()
     return __version__, psutil.Process(os.getpid()).memory_info().rss
 
 
 @contextmanager
 def place(
-    where: str, workers: int | None, memory: str | None, events: Events
+    where: str, workers: int | None, memory: str | None, events: Events, mixtures: bool = False
 ) -> Iterator[tuple[Runner, Room]]:
     """The runner for a `where`, and the room it offers; everything is closed at the end.
 
@@ -101,6 +102,7 @@ def place(
     where : "threads", "local", "tcp://host:port", "tls://host:port" or a scheduler file
     workers : processes (local) or threads to use; all cores by default
     memory : per local worker, such as "2GiB"; the machine's share by default
+    mixtures : whether mixtures will be learned, whose kernels take a while to compile
 
     Raises
     ------
@@ -111,7 +113,7 @@ def place(
 
     """
     if where == "threads":
-        _, empty = _probe()
+        _, empty = _probe(mixtures)
         n = workers or len(os.sched_getaffinity(0))
         yield Threads(n, events), Room(1, n, psutil.virtual_memory().available + empty, empty)
         return
@@ -123,7 +125,7 @@ def place(
     ):
         runner = Dask(client, events)
         try:
-            yield runner, _room(client)
+            yield runner, _room(client, mixtures)
         finally:
             runner.drop()
 
@@ -175,10 +177,10 @@ def _client(where: str, workers: int | None, memory: str | None, spill: Path) ->
         yield client
 
 
-def _room(client: Client) -> Room:
+def _room(client: Client, mixtures: bool) -> Room:
     """Probe all workers: the same dclust everywhere, and how much memory is free."""
     try:
-        answers = client.run(_probe)
+        answers = client.run(_probe, mixtures)
     except Exception as fault:  # whatever an import on a foreign worker raises
         raise RunnerError(
             f"the workers cannot run dclust: {fault}. Install dclust {__version__} on them, in "

@@ -28,6 +28,7 @@ INITS = ("kmeans", *SEEDS, "random")
 # how many reads those are, and rows for each component to find candidates on.
 TRIES, KEPT, SAMPLE_READS, FEW_EACH = 12, (4, 2, 1), 4, 256
 LEAST_BATCH = 256  # rows
+STEPS = 512  # that a read of all rows takes at most: each is a pass, which costs time of its own
 WINDOW_BYTES = 256 * 2**20  # of rows that steps are taken on before others are read
 
 # The name of a stage and what learns in it -> its model. A job may go on from a checkpoint.
@@ -135,7 +136,8 @@ def stepwise_starts(
         if not held:
             runner.hold(chunks)
         try:
-            stepping = Stepwise(walk.rested(), steps[1], size, window, reg_covar=reg_covar)
+            batch = max(size, source.rows // STEPS)
+            stepping = Stepwise(walk.rested(), steps[1], batch, window, reg_covar=reg_covar)
             walk = learn(f"stepwise-{i}", stepping)
         finally:
             if not held:
