@@ -48,7 +48,7 @@ PATIENCE = 900.0  # seconds without any task finishing before a pass is given up
 # How a cluster that went away shows here; what a task itself raised is told apart.
 LOST = (CancelledError, asyncio.CancelledError, ClosedClientError, CommClosedError, OSError)
 GIVEN_UP = (KilledWorker, NoValidWorkerError, NoWorkerError)
-GROUPS = 2  # tasks for each thread, at least, before a task takes FAN_IN chunks in a row
+GROUPS = 2  # times FAN_IN chunks for each thread, before a task takes FAN_IN in a row
 
 
 @cache
@@ -71,9 +71,14 @@ def _do_several(task: Task, chunks: Sequence[Any], home: int) -> Any:
     return total
 
 
-def in_groups(chunks: Sequence[Any]) -> list[list[Any]]:
-    """Chunks by eights: the lowest level of the merge tree, which keeps its shape."""
-    return [list(chunks[a : a + FAN_IN]) for a in range(0, len(chunks), FAN_IN)]
+def in_groups(chunks: Sequence[Any], threads: int) -> list[list[Any]]:
+    """Chunks by eights: the lowest level of the merge tree, which keeps its shape.
+
+    The last ones stay apart, so that all threads end together.
+    """
+    whole = FAN_IN * max(0, len(chunks) // FAN_IN - threads)
+    groups = [list(chunks[a : a + FAN_IN]) for a in range(0, whole, FAN_IN)]
+    return groups + [[chunk] for chunk in chunks[whole:]]
 
 
 def _load(chunk: Chunk, spare: int) -> Block:
@@ -219,17 +224,17 @@ class Dask:
             else:
                 leaf = submit(_do, sent, part[0], block, home)
             leaves.add(leaf.key)
-            tree.push(leaf)
+            tree.push(leaf, level=int(len(part) > 1))
         return tree.root(), names, leaves
 
     def _leaves(self, chunks: Sequence[Any]) -> list[tuple[list[Any], Future | None]]:
         """What each leaf task reads: one chunk, or several where there are very many."""
         out: list[tuple[list[Any], Future | None]] = []
-        streamed = not self.held and all(hasattr(c, "read_rows") for c in chunks)
-        threads = sum(self.client.nthreads().values())
-        if streamed and len(chunks) >= GROUPS * FAN_IN * max(threads, 1):
+        streamed = not self.held and all(getattr(c, "streamed", False) for c in chunks)
+        threads = max(1, sum(self.client.nthreads().values()))
+        if streamed and len(chunks) >= GROUPS * FAN_IN * threads:
             # Summaries of a group add up on the worker, so that few wait to be merged.
-            return [(part, None) for part in in_groups(chunks)]
+            return [(part, None) for part in in_groups(chunks, threads)]
         for chunk in chunks:
             block = self.held.get(base_key(chunk))
             base = chunk.chunk if isinstance(chunk, Picked) else chunk

@@ -71,18 +71,15 @@ class Tree:
         self.join = join
         self.levels: list[list[Any]] = [[]]
 
-    def push(self, summary: Any) -> None:
-        """Take the next summary, in the order of the chunks."""
-        self._push(0, summary)
-
-    def _push(self, level: int, summary: Any) -> None:
+    def push(self, summary: Any, level: int = 0) -> None:
+        """Take the next summary, in the order of the chunks; at level 1 it is FAN_IN of them."""
         if level == len(self.levels):
             self.levels.append([])
         here = self.levels[level]
         here.append(summary)
         if len(here) == FAN_IN:
             self.levels[level] = []
-            self._push(level + 1, self.join(here))
+            self.push(self.join(here), level + 1)
 
     def root(self) -> Any:
         """The sum of all; at least one was pushed."""
@@ -93,7 +90,7 @@ class Tree:
             if last and len(here) == 1:
                 return here[0]
             if here:
-                self._push(level + 1, here[0] if len(here) == 1 else self.join(here))
+                self.push(here[0] if len(here) == 1 else self.join(here), level + 1)
             level += 1
 
 

@@ -4,7 +4,7 @@ A source is a list of chunks and what is known of them before looking.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import uuid4
 
 import numpy as np
@@ -54,6 +54,11 @@ class ArrayChunk:
     weight: np.ndarray | None = field(default=None, repr=False)
     labels: np.ndarray | None = field(default=None, repr=False)
 
+    @property
+    def streamed(self) -> bool:
+        """Whether it names rows that are read where it goes."""
+        return not isinstance(self.array, np.ndarray)
+
     def read(self) -> Block:
         """Its rows, in memory."""
         x = as_rows(self.array[self.first : self.first + self.stop - self.start])
@@ -85,6 +90,11 @@ class OtherChunk:
     def nbytes(self) -> int:
         """Bytes of the block it becomes, at most."""
         return int(self.chunk.nbytes)
+
+    @property
+    def streamed(self) -> bool:
+        """Whether it names rows that are read where it goes."""
+        return bool(self.chunk.streamed)
 
     def read(self) -> Block:
         """Its valid rows, in memory."""
@@ -207,6 +217,7 @@ class ColumnChunk:
     nbytes: int
     labels: tuple[str, str, str] | None = None  # path, digest, column of other rows' labels
     among: tuple[str, str] | None = None  # path, digest of what says which rows there are
+    streamed: ClassVar[bool] = True
 
     @property
     def key(self) -> str:

@@ -27,9 +27,9 @@ class Shape:
 
 
 class OnDisk(int):
-    """A chunk that is its number, and can read a few rows, as those of collections can."""
+    """A chunk that is its number, and is read where it goes, as those of collections are."""
 
-    read_rows = None
+    streamed = True
 
 
 def leaf(chunk, block):
@@ -45,10 +45,10 @@ def layers(leaves):
     return leaves[0]
 
 
-def grown(leaves):
+def grown(leaves, levels=None):
     tree = Tree()
-    for one in leaves:
-        tree.push(one)
+    for one, level in zip(leaves, levels or [0] * len(leaves), strict=True):
+        tree.push(one, level)
     return tree.root()
 
 
@@ -70,7 +70,8 @@ def test_groups_of_chunks_do_not_change_the_shape():
             _do_several(leaf, part, home) if len(part) > 1 else _do(leaf, part[0], block, home)
             for part, block in some
         ]
-        assert grown(done) == layers([leaf(i, None) for i in range(n)]), n
+        levels = [int(len(part) > 1) for part, _ in some]
+        assert grown(done, levels) == layers([leaf(i, None) for i in range(n)]), n
 
 
 @pytest.mark.parametrize("n", [1, 8, 9, 64, 65, 73, 130])
