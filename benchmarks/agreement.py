@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.metrics import adjusted_rand_score
 
 from benchmarks.work import OURS, Work
 
-SAME_START = ("lloyd", "sweep", "workers", "oracle")
+SAME_LABELS = ("lloyd", "sweep", "workers", "oracle", "dbscan", "dbscan-stream", "neighbours")
 SAME_BOUND = ("mixture", "mixture-oracle")
 NEAR = 1e-12  # relative: two centers at such distances are equally near
 STEP = 4096
@@ -22,7 +23,8 @@ def compare(work: Work, rows: Path, folder: Path, result: dict[str, Any]) -> Non
     folder : where each entrant's arrays are kept, by its name
     result : by entrant; gets `equal`, the share of labels as ours; `error`, the largest relative
         error of an explained variance; `oracle`, how many labels differ from those in float64;
-        `apart`, how far the lower bound of a mixture is from that of the last entrant, relative
+        `apart`, how far the lower bound of a mixture is from that of the last entrant, relative,
+        or lengths of a tree at most; `ari`, the adjusted Rand index with the last one's labels
     """
     ours = work.entrants[0].name
     for entrant in work.entrants:
@@ -33,7 +35,7 @@ def compare(work: Work, rows: Path, folder: Path, result: dict[str, Any]) -> Non
             right = np.load(folder / "reference" / "variance.npy")
             found = np.load(folder / entrant.name / "variance.npy")
             mine["error"] = float(np.abs(found / right - 1).max())
-        if work.group in SAME_START and entrant.alike and result[ours]["runs"]:
+        if work.group in SAME_LABELS and entrant.alike and result[ours]["runs"]:
             labels = [np.load(folder / name / "labels.npy") for name in (ours, entrant.name)]
             mine["equal"] = float((labels[0] == labels[1]).mean())
     last = result[work.entrants[-1].name]["runs"]
@@ -47,6 +49,14 @@ def compare(work: Work, rows: Path, folder: Path, result: dict[str, Any]) -> Non
         result[OURS]["oracle"] = differences(np.load(rows, mmap_mode="r"), folder / OURS, right)
         inertia = [result[e.name]["runs"][0]["inertia"] for e in work.entrants]
         result[OURS]["oracle"]["inertia"] = abs(inertia[0] / inertia[1] - 1)
+    if work.group == "hdbscan" and last:
+        right = folder / work.entrants[-1].name
+        length, labels = (
+            [np.load(at / f"{name}.npy") for at in (folder / OURS, right)]
+            for name in ("length", "labels")
+        )
+        result[OURS]["apart"] = float(np.abs(length[0] / length[1] - 1).max())
+        result[OURS]["ari"] = float(adjusted_rand_score(*labels))
 
 
 def differences(x: np.ndarray, ours: Path, right: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""dclust and its peers side by side in one run: K-means, PCA, mixtures, streams, cold starts.
+"""dclust beside its peers in one run: K-means, PCA, mixtures, density, streams, cold starts.
 
     python -m benchmarks.clustering --data FOLDER [--only 'lloyd*'] [--quick] [--resume]
 
@@ -36,6 +36,7 @@ PACKAGES = (
     "scikit-learn",
     "faiss-cpu",
     "superkmeans",
+    "dbscan",
     "dask-ml",
     "dask",
     "numba",
@@ -51,6 +52,8 @@ def question(work: Work, entrant: Entrant, data: Data, turn: int, keep: Path | N
     arrays = {}
     if kind := work.options.get("kind"):
         arrays = {part: str(path) for part, path in data.components(x, work.start, kind).items()}
+    elif quantile := work.options.get("quantile"):
+        arrays["eps"] = str(data.eps(x, work.options["least"], quantile))
     elif work.start:
         few = data.stream_start if name == "stream" else None
         arrays["start"] = str(few(work.start) if few else data.start(x, work.start))
@@ -111,6 +114,12 @@ def read(path: Path, quick: bool) -> dict[str, Any]:
         if now.get(name) == (result["title"], set(result["entrants"]))
     }
     return found | {"works": same}
+
+
+def same(then: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether conditions are alike; libraries that nobody had asked then do not matter."""
+    known = {name: v for name, v in now["versions"].items() if name in then["versions"]}
+    return then == now | {"versions": known}
 
 
 def finished(work: Work, result: dict[str, Any] | None) -> bool:
@@ -178,7 +187,7 @@ def main() -> None:
         "quick": given.quick,
     }
     results = read(given.json, given.quick)
-    if results and results["conditions"] != conditions:
+    if results and not same(results["conditions"], conditions):
         print(f"the results in {given.json} were made under other conditions: they are left out")
         results = {}
     results = {"works": {}} | results | {"conditions": conditions, "date": today()}

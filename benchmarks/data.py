@@ -11,6 +11,7 @@ import numpy as np
 import zarr
 from PIL import Image
 
+import dclust
 from benchmarks.contender import nearest
 
 SIDE = 32  # pixels of a patch
@@ -18,6 +19,8 @@ SEED = 20_251
 MODES = 3_000  # in the mixture
 ZARR_MODES = 100
 ZARR_ROWS = 65_536  # of a chunk: 16 MiB of 64 columns
+STREAMS = {"stream": 64, "stream-50": 50}  # columns of Zarr arrays
+ASKED = 2_000  # rows of a Zarr array whose neighbours tell `eps`
 
 
 class Data:
@@ -37,13 +40,14 @@ class Data:
         """The file of so many rows: "fashion", "patches", "patches-8", "mixture", "stream"..."""
         make = {
             "fashion": self._fashion,
+            "fashion-pca2": partial(self._few_columns, 2),
             "fashion-pca50": partial(self._few_columns, 50),
             "fashion-pca64": partial(self._few_columns, 64),
             "patches": partial(self._patches, SIDE),
             "mixture": mixture,
         }
-        if name == "stream":
-            return self._stream(n)
+        if name in STREAMS:
+            return self._stream(name, n)
         path = self.kept / f"{name}-{n}.npy"
         if not path.exists():
             kind, _, side = name.partition("-")
@@ -70,6 +74,21 @@ class Data:
         path = self.kept / f"stream-start-{k}.npy"
         if not path.exists():
             _save(path, _stream_rows(k, -1))
+        return path
+
+    def eps(self, rows: Path, least: int, quantile: float) -> Path:
+        """How near is dense: a quantile of the distances to the so-manieth nearest, itself counted.
+
+        Of all rows; of those of a Zarr array, some ask, and all answer. About this share of the
+        rows is core in DBSCAN; about, since it has four digits.
+        """
+        path = self.kept / f"{rows.stem}-eps-{least}-{quantile:g}.npy"
+        if not path.exists():
+            stream = rows.suffix == ".zarr"
+            x = zarr.open_array(rows, mode="r") if stream else np.load(rows)
+            asking = ASKED if stream else len(x)
+            curve = dclust.choose_eps(x, least, sample=asking, random_state=SEED).curve
+            _save(path, np.float64(f"{np.quantile(curve, quantile):.4g}"))
         return path
 
     def components(self, rows: Path, k: int, kind: str) -> dict[str, Path]:
@@ -128,17 +147,17 @@ class Data:
                 out[next(places)] = pixels[top : top + side, left : left + side]
         return out.reshape(n, -1)
 
-    def _stream(self, n: int) -> Path:
-        """A mixture in a Zarr array, made and written chunk by chunk: (n, 64)."""
-        path = self.kept / f"stream-{n}.zarr"
+    def _stream(self, name: str, n: int) -> Path:
+        """A mixture in a Zarr array, made and written chunk by chunk: (n, d)."""
+        path, d = self.kept / f"{name}-{n}.zarr", STREAMS[name]
         if not path.exists():
             aside = path.with_suffix(".part")
             step = min(ZARR_ROWS, n // 8)
             array = zarr.create_array(
-                aside, shape=(n, 64), chunks=(step, 64), dtype="f4", overwrite=True
+                aside, shape=(n, d), chunks=(step, d), dtype="f4", overwrite=True
             )
             for a in range(0, n, step):
-                array[a : a + step] = _stream_rows(min(step, n - a), a)
+                array[a : a + step] = _stream_rows(min(step, n - a), a, d)
             aside.rename(path)
         return path
 
@@ -162,12 +181,12 @@ def _components(x: np.ndarray, at: np.ndarray, kind: str) -> tuple[np.ndarray, .
     return at, count / len(x), means, precisions[kind]
 
 
-def _stream_rows(count: int, first: int) -> np.ndarray:
+def _stream_rows(count: int, first: int, d: int = 64) -> np.ndarray:
     """Rows of a mixture that does not depend on which of them are asked for first."""
-    spectrum = np.arange(1, 65, dtype=np.float32) ** -0.5
-    middles = np.random.default_rng(SEED).standard_normal((ZARR_MODES, 64), np.float32)
+    spectrum = np.arange(1, d + 1, dtype=np.float32) ** -0.5
+    middles = np.random.default_rng(SEED).standard_normal((ZARR_MODES, d), np.float32)
     random = np.random.default_rng([SEED, first + 2])
-    noise = random.standard_normal((count, 64), np.float32)
+    noise = random.standard_normal((count, d), np.float32)
     mode = random.integers(0, ZARR_MODES, count)
     return np.asarray((2 * middles[mode] + noise) * spectrum, np.float32)
 

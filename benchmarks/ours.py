@@ -39,6 +39,10 @@ def calls(library: str) -> dict[str, Callable[[Given], Found]]:
         "bayes": bayes,
         "mixture_stream": mixture_stream,
         "mixture_reads": mixture_reads,
+        "dbscan": dbscan,
+        "dbscan_stream": dbscan_stream,
+        "hdbscan": hdbscan,
+        "neighbours": neighbours,
     }
 
 
@@ -186,6 +190,38 @@ def stream(given: Given) -> Found:
     model = dclust.KMeans(len(init), init=init, max_iter=o["iterations"], tol=0, runner=runner)
     told = _watched(runner, events, lambda: model.fit(rows))
     return told | {"labels": model.labels_, "rows": len(model.labels_)}
+
+
+def dbscan(given: Given) -> Found:
+    """Density clustering."""
+    model = dclust.DBSCAN(given.arrays["eps"].item(), min_samples=given.options["least"])
+    return {"labels": model.fit(given.x).labels_}
+
+
+def dbscan_stream(given: Given) -> Found:
+    """Density clustering of a Zarr array: all its seconds."""
+    o = given.options
+    runner, events = _runner(o)
+    eps, rows = given.arrays["eps"].item(), zarr.open_array(given.x, mode="r")
+    model = dclust.DBSCAN(eps, min_samples=o["least"], runner=runner)
+    if o.get("rehearsal"):  # workers load what they need
+        model.fit(rows[:SMALL])
+        return {}
+    told = _watched(runner, events, lambda: model.fit(rows))
+    found = {"seconds": told["whole"], "driver": peak(), "labels": model.labels_}
+    return told | found | {"rows": len(model.labels_)}
+
+
+def hdbscan(given: Given) -> Found:
+    """Density clustering at all radii."""
+    model = dclust.HDBSCAN(given.options["size"]).fit(given.x)
+    return {"labels": model.labels_, "length": model.minimum_spanning_tree_[:, 2]}
+
+
+def neighbours(given: Given) -> Found:
+    """The nearest others of all rows."""
+    model = dclust.NearestNeighbors(given.options["k"]).fit(given.x)
+    return {"labels": model.kneighbors(return_distance=False)}
 
 
 def _watched(runner: Runner, events: Events, do: Callable[[], Any]) -> Found:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import near
 from benchmarks.contender import Found, Given, nearest
 
 CORES = len(os.sched_getaffinity(0))
@@ -24,11 +25,18 @@ def calls(library: str) -> dict[str, Call]:
     """What a library can be asked, by name."""
     if library in ("sklearn", "sklearnex"):
         names = (sklearn_lloyd, sklearn_defaults, sklearn_seeds, sklearn_pca, sklearn_oracle)
+        names += (near.sklearn_dbscan, near.sklearn_neighbours)
         found = {f.__name__.split("_")[1]: partial(f, library) for f in names}
         more = {"mixture": sklearn_mixture, "bayes": sklearn_bayes}
+        more |= {"hdbscan": near.sklearn_hdbscan}
         return found | (more if library == "sklearn" else {})
     rooms: dict[str, dict[str, Call]] = {
-        "faiss": {"lloyd": faiss_lloyd, "defaults": faiss_defaults},
+        "faiss": {
+            "lloyd": faiss_lloyd,
+            "defaults": faiss_defaults,
+            "neighbours": near.faiss_neighbours,
+        },
+        "dbscan": {"dbscan": near.cpp_dbscan},
         "superkmeans": {"lloyd": super_lloyd, "defaults": super_defaults},
         "dask-ml": {"pca": dask_pca},
         "plain": {"read": read, "multiply": multiply, "start": start},

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 CORE = "SkylakeX"
 INTEL = "scikit-learn-intelex"
 LIMIT = 1_200.0  # seconds to wait for one answer
-POOLS = ("OMP", "OPENBLAS", "MKL", "NUMBA")
+POOLS = ("OMP", "OPENBLAS", "MKL", "NUMBA", "PARLAY")
 
 
 def conditions(threads: int, library: str) -> dict[str, str]:

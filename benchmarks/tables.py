@@ -144,8 +144,24 @@ def peak(line: Line) -> str:
     return f"{max(found) / 2**20:,.0f}" if found else ""
 
 
+def driver(line: Line) -> str:
+    """MiB of the process that asks the workers."""
+    found = numbers(line.result, line.name, "driver")
+    return f"{max(found) / 2**20:,.0f}" if found else ""
+
+
+def likeness(of: str) -> Callable[[Line], str]:
+    """An adjusted Rand index."""
+
+    def column(line: Line) -> str:
+        found = middle(line.result, line.name, of)
+        return "" if found is None else f"{found:.5f}"
+
+    return column
+
+
 def apart(line: Line) -> str:
-    """How far its lower bound is from that of the last entrant."""
+    """How far its lower bound or lengths are from those of the last entrant."""
     found = middle(line.result, line.name, "apart")
     return "" if found is None else f"{found:.0e}"
 
@@ -270,6 +286,42 @@ GROUPS = {
         "Gaussian mixtures: few reads",
         "Each round has another seed; the log-likelihood is that of a row, the median of rounds.",
         (SECONDS, RUNS, ("reads", reads), ("log-likelihood", likelihood), BAR),
+    ),
+    "dbscan": Group(
+        "DBSCAN",
+        "5 rows within eps make one core. A border row between clusters belongs to the first of "
+        "them, by dbscan to any. scikit-learn-intelex computes in float32; where that makes a "
+        "cluster more, the numbers after it differ.",
+        (*PEERED, ("labels as dclust's", equal)),
+    ),
+    "dbscan-stream": Group(
+        "DBSCAN: a Zarr array on Dask workers",
+        "The peak of the driver is that of the process that asks them.",
+        (
+            SECONDS,
+            SPREAD,
+            RUNS,
+            ("peak of a worker, MiB", peak),
+            ("of the driver", driver),
+            BAR,
+            ("labels as of 2 workers", equal),
+        ),
+    ),
+    "hdbscan": Group(
+        "HDBSCAN",
+        "Adjusted Rand index (ARI): dclust's with scikit-learn's labels; scikit-learn's own least, "
+        "of five shuffles of the rows with the rows as they are, then of any two of the six.",
+        (
+            *PEERED,
+            ("lengths differ by", apart),
+            ("ARI", likeness("ari")),
+            ("of any two", likeness("pairs")),
+        ),
+    ),
+    "neighbours": Group(
+        "Exact neighbours",
+        "All rows ask for others than themselves.",
+        (*PEERED, ("neighbours as dclust's", equal)),
     ),
     "cold": Group("Cold start", "", (SECONDS, SPREAD, RUNS, BAR)),
 }

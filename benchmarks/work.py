@@ -18,7 +18,7 @@ class Entrant:
     note: str = ""  # what sets it apart
     x: tuple[str, int] = ("", 0)  # other rows than the work's
     seat: str = ""  # a process not shared with others of the library
-    alike: bool = True  # whether it should give our labels, where all start alike
+    alike: bool = True  # whether it should give our labels, where others do
 
 
 @dataclass(frozen=True)
@@ -58,3 +58,5 @@ class Work:
 
 DCLUST = Entrant(OURS, "dclust")
 SKLEARN = Entrant("scikit-learn", "sklearn")
+INTEL = Entrant("scikit-learn-intelex", "sklearnex")
+FAISS = Entrant("faiss", "faiss")

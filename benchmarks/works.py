@@ -1,11 +1,10 @@
 """The works of the benchmark: what is done, on which rows, by whom, and what is to be reached."""
 
+from benchmarks.density import density
 from benchmarks.mixtures import mixtures
-from benchmarks.work import DCLUST, OURS, SKLEARN, Bar, Entrant, Work
+from benchmarks.work import DCLUST, FAISS, INTEL, OURS, SKLEARN, Bar, Entrant, Work
 
-FAISS = Entrant("faiss", "faiss")
 SUPER = Entrant("superkmeans", "superkmeans", note="approximate", alike=False)
-INTEL = Entrant("scikit-learn-intelex", "sklearnex")
 ALL = (DCLUST, SKLEARN, INTEL, FAISS, SUPER)
 
 
@@ -23,6 +22,7 @@ def works(quick: bool) -> list[Work]:
         _starts(),
         *_oracles(fashion, patches),
         *mixtures(quick),
+        *density(quick),
     ]
 
 

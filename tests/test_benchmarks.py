@@ -2,10 +2,15 @@
 
 import numpy as np
 import pytest
-from sklearn.cluster import KMeans
+from sklearn.cluster import DBSCAN, KMeans
+from sklearn.datasets import make_blobs
+from sklearn.neighbors import KDTree
 
-from benchmarks import contender, ours, peers
+from benchmarks import contender, near, ours, peers
 from benchmarks.agreement import compare
+from benchmarks.clustering import same
+from benchmarks.contender import Given
+from benchmarks.data import Data
 from benchmarks.page import ORACLES, page
 from benchmarks.readme import put
 from benchmarks.seats import seats
@@ -63,6 +68,55 @@ def test_bounds_of_mixtures_are_compared_with_the_last(tmp_path):
     found = {**results(), "works": {work.name: {"date": "2026-01-01", "entrants": entrants}}}
     text = page([work], found, [], tmp_path)
     assert f"| {work.title} | 7 | 0e+00 ≤ 1e-05 ✓ | 1e-06 ≤ 1e-08 ✗ |" in text
+
+
+def test_density_is_asked_alike_and_its_trees_are_compared(tmp_path):
+    """One `eps` for all, a quantile that was asked for; the same labels, neighbours and lengths."""
+    x = make_blobs(600, centers=5, cluster_std=2.0, random_state=0)[0].astype(np.float32)
+    np.save(tmp_path / "rows.npy", x)
+    eps = np.load(Data(tmp_path, tmp_path).eps(tmp_path / "rows.npy", 5, 0.75))
+    expected = np.quantile(KDTree(x.astype(np.float64)).query(x, 5)[0][:, 4], 0.75)
+    assert eps.item() == float(f"{expected:.4g}")
+    given = Given(x, {"least": 5, "k": 5, "size": 20, "seed": 0}, {"eps": eps})
+    for call in ("dbscan", "neighbours"):
+        found = [room.calls("sklearn")[call](given)["labels"] for room in (ours, peers)]
+        assert np.array_equal(*found)
+    work = next(w for w in works(False) if w.name == "hdbscan-50-25")
+    entrants = {}
+    for room, name in ((ours, "dclust"), (peers, "scikit-learn")):
+        answer = {"seconds": 1.0} | room.calls("sklearn")["hdbscan"](given)
+        (tmp_path / name).mkdir()
+        for part in ("labels", "length"):
+            np.save(tmp_path / name / f"{part}.npy", answer.pop(part))
+        entrants[name] = {"runs": [{"turn": 0, **answer}]}
+    compare(work, tmp_path, tmp_path, entrants)
+    assert entrants["dclust"]["apart"] < 1e-12
+    assert 0.9 < entrants["dclust"]["ari"] <= 1
+    theirs = entrants["scikit-learn"]["runs"][0]
+    assert 0.9 < theirs["pairs"] <= theirs["ari"] <= 1
+    found = {**results(), "works": {work.name: {"date": "2026-01-01", "entrants": entrants}}}
+    assert "apart ≤ 1e-12 ✓; ari ≥ 0 more than scikit-learn" in page([work], found, [], tmp_path)
+
+
+def test_clusters_and_neighbours_are_brought_into_one_form():
+    """Clusters by their first core row, whatever their numbers were; of nearest rows the others."""
+    x = make_blobs(600, centers=5, cluster_std=2.0, random_state=0)[0]
+    model = DBSCAN(0.5).fit(x)
+    core = np.isin(np.arange(len(x)), model.core_sample_indices_)
+    k = model.labels_.max() + 1
+    other = np.append(np.random.default_rng(0).permutation(k), -1)[model.labels_]
+    assert np.array_equal(near.renumbered(other, core), model.labels_)
+    assert np.array_equal(near.renumbered(np.full(3, -1), np.zeros(3, bool)), np.full(3, -1))
+    rows = np.array([[0, 2, 1], [2, 1, 0], [0, 1, 3]])
+    assert near.others(rows).tolist() == [[2, 1], [2, 0], [0, 1]]
+
+
+def test_results_stay_when_a_library_is_asked_for_the_first_time():
+    """Its version is new in the conditions; another version of a known one makes them others."""
+    then = {"threads": 2, "versions": {"a": "1"}}
+    assert same(then, {"threads": 2, "versions": {"a": "1", "b": "1"}})
+    assert not same(then, {"threads": 2, "versions": {"a": "2", "b": "1"}})
+    assert not same(then, {"threads": 1, "versions": {"a": "1"}})
 
 
 def test_inertia_is_judged_as_scikit_learn_does():
