@@ -24,6 +24,8 @@ PASSES, WHOLE_PASSES = 20, 6  # what projecting the rows once has to pay for, wh
 FLOP, COUNT, ROW, LEFT, PAIR, ELEMENT = 1 / 70, 0.08, 36.0, 150.0, 140.0, 0.3
 FOLLOW, AXIS = 60.0, 0.4  # a row that only follows the moves of the centers, and a coordinate of it
 WHOLE, FEW_CENTERS = 0.8, 48  # an element of a row compared whole; fewer centers cost as much
+PAYS, HELD_PAYS = 0.8, 0.18  # what it may cost of a comparison with all centers; less where rows
+# that stay rest without a projection, too, and most passes compare more of them than reckoned
 SOME_FIRST = 32  # axes of the first level where none were tried
 MOST_WIDTH = 1e18  # rows farther from their mean are compared directly
 FEWEST_COLUMNS = 12  # rows of fewer are compared directly
@@ -142,7 +144,7 @@ def _cheapest(
 
     survive = {p: left(p) for p in {*FIRST, *ALL} if p <= basis.shape[1]}
     plain = d * max(k, FEW_CENTERS) * FLOP + COUNT * k + WHOLE * d
-    best, least_cost = None, 0.8 * plain
+    best, least_cost = None, plain * (HELD_PAYS if passes > 1 else PAYS)
     for first in FIRST:
         for both in {first, *ALL}:
             if not first <= both or not {first, both} <= survive.keys():

@@ -112,7 +112,8 @@ class Lloyd:
         if self.spherical:
             length = np.sqrt(np.einsum("ij,ij->i", at, at))[:, None]
             at = np.where(length > 0, at / np.where(length > 0, length, 1), model.at)
-        moved = float(((at - model.at) ** 2).sum())
+        away = at - model.at
+        moved = float(np.einsum("ij,ij->", away, away))
         weight = seen.weights(model.grid)
         return replace(
             model,

@@ -1,17 +1,22 @@
 """The nearest center of each row of a block, by whatever is known and pays."""
 
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import numpy as np
 
 from dclust.algorithms.bounding import most_axes
 from dclust.errors import DataError
+from dclust.kernels import resting
 from dclust.kernels.memory import ROW_BYTES, Memory, Shown, show
 from dclust.kernels.nearest import distance_to, nearest_center
 from dclust.kernels.projection import Projected, Projection, project
 from dclust.kernels.pruning import settle
+from dclust.kernels.resting import Reach, Ready, ready, rest
 from dclust.passes.blocks import Block
+
+_MAKING = Lock()
 
 
 class Centered:
@@ -28,14 +33,23 @@ class Centered:
     def shown(self) -> Shown:
         """The centers as the projection shows them; found once in each process."""
         assert self.bound is not None
-        found: Shown | None = self.__dict__.get("_shown")
-        if found is None:
-            found = show(self.at, self.bound, self.before)
-            self.__dict__["_shown"] = found
+        with _MAKING:  # or each thread would make its own
+            found: Shown | None = self.__dict__.get("_shown")
+            if found is None:
+                found = self.__dict__["_shown"] = show(self.at, self.bound, self.before)
+        return found
+
+    def ready(self, kind: type) -> Ready:
+        """The centers as rows of one type are compared with them; found once likewise."""
+        with _MAKING:
+            found: Ready | None = self.__dict__.get("_ready")
+            if found is None or found.origin.dtype != kind:
+                found = self.__dict__["_ready"] = ready(self.at, self.before, kind)
         return found
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_shown"}
+        made = ("_shown", "_ready")
+        return {name: value for name, value in self.__dict__.items() if name not in made}
 
 
 @dataclass(frozen=True)
@@ -53,7 +67,7 @@ class Settled:
 
     at: np.ndarray  # the centers
     label: np.ndarray  # (m,) int32
-    memory: Memory | None  # bounds to start from when the centers have moved
+    memory: Memory | Reach | None  # bounds to start from when the centers have moved
     bound: Projection | None  # that they speak of
 
 
@@ -69,20 +83,31 @@ def settled(block: Block, model: Centered, last: Settled | None = None) -> Settl
     """
     if last is not None and _same(last.at, model.at):
         return last
+    known = None if last is None or not _same(last.at, model.before) else last.memory
     if model.bound is None:
-        return Settled(model.at, nearest_center(block.x, model.at)[0], None, None)
+        return _rested(block, model, None if last is None else last.label, known)
+    fits = last is not None and last.bound is not None and last.bound.same(model.bound)
     shown, seen = model.shown(), shadow(block, model.bound)
-    known = None if last is None else _remembered(last, model)
-    memory = known.copied() if known is not None else Memory.blank(len(block), len(model.at))
+    if fits and isinstance(known, Memory):
+        memory = known.copied()
+    else:
+        memory = Memory.blank(len(block), len(model.at))
     settle(block.x, seen, shown, memory)
     return Settled(model.at, memory.label, memory, model.bound)
 
 
-def _remembered(last: Settled, model: Centered) -> Memory | None:
-    """What is known of rows, if it speaks of the centers before these and of their projection."""
-    assert model.bound is not None
-    fits = last.bound is not None and last.bound.same(model.bound)
-    return last.memory if fits and _same(last.at, model.before) else None
+def _rested(
+    block: Block, model: Centered, label: np.ndarray | None, known: Memory | Reach | None
+) -> Settled:
+    """The same without a projection."""
+    if model.before is None:  # the first of some passes, in which most rows change, or the only one
+        return Settled(model.at, nearest_center(block.x, model.at)[0], None, None)
+    if isinstance(known, Reach):
+        reach = known.copied()
+    else:
+        reach = Reach.blank(len(block)) if label is None else Reach.guessed(label)
+    rest(block.x, model.ready(np.float64 if block.x.dtype == np.float64 else np.float32), reach)
+    return Settled(model.at, reach.label, reach, None)
 
 
 def distances(block: Block, found: Settled) -> np.ndarray:
@@ -116,7 +141,7 @@ def shadow(block: Block, bound: Projection) -> Projected:
 def shadow_bytes(columns: int, rows: int) -> int:
     """Bytes of the shadow of so many rows at most, and of what is remembered of them."""
     most = most_axes(columns)
-    return rows * (4 * (most + 3) + 8 + ROW_BYTES if most else 12)
+    return rows * (4 * (most + 3) + 8 + ROW_BYTES if most else resting.ROW_BYTES)
 
 
 def _same(a: np.ndarray, b: np.ndarray | None) -> bool:

@@ -38,7 +38,8 @@ def warm_up() -> None:
     from dclust.kernels.nearest import distance_to, nearest_center
     from dclust.kernels.projection import Projection, project
     from dclust.kernels.pruning import settle
-    from dclust.kernels.sums import add_rows, add_values, move_rows
+    from dclust.kernels.resting import Reach, ready, rest
+    from dclust.kernels.sums import add_rows, add_values, fall_of, means_of, move_rows
 
     bound = Projection(np.zeros(2, np.float32), np.eye(2, dtype=np.float32), 1, 1.0)
     for kind in (np.uint8, np.float32):
@@ -48,11 +49,14 @@ def warm_up() -> None:
         distance_to(x, np.zeros((2, 2)), label)
         shown = show(np.zeros((2, 2)), bound, None)
         settle(x, project(x, bound), shown, Memory.blank(2, 2))
+        rest(x, ready(np.zeros((2, 2)), None, np.float32), Reach.blank(2))
         sums, count = np.zeros((1, 2), np.int64), np.zeros(1, np.int64)
         grid = (np.zeros(2), np.ones(2), 1.0)
         add_rows(x, label, None, 1, grid, sums, count)
         move_rows(x, label, label, None, grid, sums, count)
     add_values(np.zeros(2), label, None, 1.0, 1)
+    fall_of(sums, np.ones(1), np.zeros((1, 2)), np.zeros(2), np.ones(2))
+    means_of(sums, np.ones(1), np.zeros(2), np.ones(2))
 
 
 def warm_up_mixtures() -> None:

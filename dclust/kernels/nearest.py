@@ -194,6 +194,31 @@ def power_near(width: float) -> float:
     return 2.0 ** -max(min(math.frexp(width)[1], 120), -120) if 0 < width < math.inf else 1.0
 
 
+def near_origin(centers: np.ndarray, kind: type) -> tuple[np.ndarray, np.ndarray, float, float]:
+    """Centers moved near zero and scaled, which shrinks the margin; a power of two is exact.
+
+    Returns
+    -------
+    origin : (d,) of the type of products
+    near : (k, d) likewise, (centers - origin) scale
+    scale : float
+    widest : float
+        The largest norm among `near`.
+
+    """
+    origin = centers.mean(0).astype(kind)
+    near = centers - origin
+    scale = power_near(float(np.abs(near).max()))
+    near = np.asarray(near * scale, kind)
+    widest = math.sqrt(float(np.einsum("ij,ij->i", near, near, dtype=np.float64).max()))
+    return origin, near, scale, widest
+
+
+def margin_of(d: int, kind: type) -> float:
+    """The worst rounding of a product of d + 1 terms, of moved rows, and of what decides."""
+    return 1.01 * float(np.finfo(kind).eps) / 2 * (d + 12) + 2.0**-53 * (d + 3)
+
+
 def nearest_center(
     x: np.ndarray, centers: np.ndarray, banned: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -223,15 +248,8 @@ def nearest_center(
     centers = np.ascontiguousarray(centers, np.float64)
     label, gap = np.empty(m, np.int32), np.empty(m)
     free = np.full(m, -1, np.int32) if banned is None else np.asarray(banned, np.int32)
-    # Moving rows and centers near zero shrinks the margin; a power of two is exact.
-    origin = centers.mean(0).astype(kind)
-    near = centers - origin
-    scale = power_near(float(np.abs(near).max()))
-    near = np.asarray(near * scale, kind)
-    widest = math.sqrt(float(np.einsum("ij,ij->i", near, near, dtype=np.float64).max()))
-    # The worst rounding of a product of d + 1 terms, of moved rows, and of what decides.
-    slack = 1.01 * float(np.finfo(kind).eps) / 2 * (d + 12) + 2.0**-53 * (d + 3)
-    bounds = (scale, slack, widest, float(np.finfo(kind).max) / 8)
+    origin, near, scale, widest = near_origin(centers, kind)
+    bounds = (scale, margin_of(d, kind), widest, float(np.finfo(kind).max) / 8)
     turned = turned_tiles(near)
     bits = score_bits(m, turned)
     _nearest(x, origin, turned, bits, bounds, centers, free, label, gap)

@@ -11,7 +11,7 @@ import numpy as np
 from numba.extending import get_cython_function_address
 
 EXACT_ROWS = 1024  # products of bytes about 128 are at most 2^14: 1,024 of them fit float32 exactly
-TILE = 4096  # other rows in one product: the float64 total is then added to rarely enough
+TILE = 2048  # other rows in one product: few enough for the cache, many enough to add up rarely
 SMALL, LARGE = 2.0**-70, 2.0**110  # sums of squares between keep their digits in float32
 
 

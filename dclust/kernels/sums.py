@@ -3,6 +3,8 @@
 import numba as nb
 import numpy as np
 
+from dclust.kernels.nearest import FAST
+
 
 @nb.njit(nogil=True, cache=True, _nrt=False)
 def _add_bytes(x, label, sign, sums, count):  # type: ignore[no-untyped-def]
@@ -120,6 +122,31 @@ def _plain(
     origin, scale, weight_scale = grid
     as_is = weight is None and weight_scale == 1.0 and not origin.any() and (scale == 1.0).all()
     return bool(x.dtype == np.uint8 and as_is)
+
+
+@nb.njit(nogil=True, cache=True, fastmath=FAST)
+def fall_of(total, weight, at, origin, scale):  # type: ignore[no-untyped-def]
+    """Sum over clusters of 2 t.(c - o) - w |c - o|^2, t their sums in units of 1 / scale."""
+    fall = 0.0
+    for k in range(np.uintp(total.shape[0])):
+        cross = square = 0.0
+        for j in range(np.uintp(total.shape[1])):
+            away = at[k, j] - origin[j]
+            cross += np.float64(total[k, j]) / scale[j] * away
+            square += away * away
+        fall += 2 * cross - weight[k] * square
+    return fall
+
+
+@nb.njit(nogil=True, cache=True)
+def means_of(total, weight, origin, scale):  # type: ignore[no-untyped-def]
+    """Origin + t / w of each cluster, t its sum in units of 1 / scale; the origin where w is 0."""
+    out = np.empty(total.shape)
+    for k in range(np.uintp(total.shape[0])):
+        w = weight[k] if weight[k] > 0 else 1.0
+        for j in range(np.uintp(total.shape[1])):
+            out[k, j] = origin[j] + np.float64(total[k, j]) / scale[j] / w
+    return out
 
 
 @nb.njit(nogil=True, cache=True)

@@ -3,7 +3,7 @@
 import os
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import psutil
@@ -21,6 +21,17 @@ class Threads:
         self.workers = workers or len(os.sched_getaffinity(0))
         self.events = events or Events()
         self.held: dict[str, Block] = {}
+        self._pool: ThreadPoolExecutor | None = None
+
+    @property
+    def pool(self) -> ThreadPoolExecutor:
+        """Threads that are kept between passes: starting them takes longer than a small task."""
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self.workers, "dclust")
+        return self._pool
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_pool": None}
 
     def fold(self, task: Task, chunks: Sequence[Any], see: See | None = None) -> Any:
         """Do the task on all chunks; the sum of what they say."""
@@ -35,17 +46,19 @@ class Threads:
             done += 1
             self.events.tell("chunk", {"done": done, "of": len(chunks)})
 
-        with one_blas_thread(), ThreadPoolExecutor(self.workers, "dclust") as pool:
+        with one_blas_thread():
             try:
                 for chunk in chunks:
                     # A short queue keeps few summaries waiting for their turn in the tree.
                     if len(waiting) > 2 * self.workers:
                         take()
-                    waiting.append(pool.submit(task, chunk, self.held.get(base_key(chunk))))
+                    waiting.append(self.pool.submit(task, chunk, self.held.get(base_key(chunk))))
                 while waiting:
                     take()
             except BaseException:
-                pool.shutdown(wait=True, cancel_futures=True)
+                for future in waiting:
+                    future.cancel()
+                wait(waiting)
                 raise
             seen = tree.root()
         self.events.tell("pass", {"chunks": len(chunks), "bytes": bytes_of(chunks)})

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dclust.kernels.sums import add_rows, add_values
+from dclust.kernels.sums import add_rows, add_values, fall_of, means_of
 from dclust.summaries.base import Sums
 from dclust.summaries.grid import Grid
 
@@ -22,18 +22,14 @@ class Tally(Sums):
 
     def means(self, grid: Grid) -> np.ndarray:
         """Mean of each cluster that holds any weight, the origin elsewhere: (k, d) float64."""
-        weight = np.where(self.count > 0, self.weights(grid), 1.0)
-        return np.asarray(grid.origin + self.total / grid.scale / weight[:, None])
+        return np.asarray(means_of(self.total, self.weights(grid), grid.origin, grid.scale))
 
     def fall(self, centers: np.ndarray, grid: Grid) -> float:
         """How much nearer the rows are to these centers than to the origin, in squares.
 
         sum |x - o|^2 - |x - c|^2 = sum 2 t.(c - o) - w |c - o|^2, from the sums alone.
         """
-        away = centers - grid.origin
-        cross = np.einsum("ij,ij->i", self.total / grid.scale, away)
-        square = np.einsum("ij,ij->i", away, away)
-        return float((2 * cross - self.weights(grid) * square).sum())
+        return float(fall_of(self.total, self.weights(grid), centers, grid.origin, grid.scale))
 
 
 @dataclass(frozen=True)
