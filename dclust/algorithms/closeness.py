@@ -1,6 +1,7 @@
 """Groups of rows within a radius of each other: density clusters in which every row is core."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 
@@ -13,8 +14,12 @@ from dclust.passes.sources import Source
 TILE = 1024  # pairs measured at once
 
 
-def near_rows(source: Source, runner: Runner, radius: float) -> np.ndarray:
+def near_rows(
+    source: Source, runner: Runner, radius: float, below: Path | None = None
+) -> np.ndarray:
     """Connected components of the rows whose Euclidean distance is at most `radius`.
+
+    `below`: where tiles lie that memory does not hold; see `tiled`.
 
     Returns
     -------
@@ -33,7 +38,7 @@ def near_rows(source: Source, runner: Runner, radius: float) -> np.ndarray:
     Squares are compared, with that of the next larger radius: the square of a root may be less
     than what it is the root of.
     """
-    with tiled(source, runner, math.nextafter(radius, math.inf)) as tiles:
+    with tiled(source, runner, math.nextafter(radius, math.inf), below) as tiles:
         density = Density(tiles, np.ones(1, np.int64), 1, 1)
         found: Grown = fit(density, tiles.source(), runner)
         label = density.labels(found)

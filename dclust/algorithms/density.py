@@ -7,6 +7,7 @@ this depends on who looks first (Ester et al., 1996, let the order decide; sciki
 gives these numbers).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -26,6 +27,7 @@ LISTED = 64  # neighbours that are remembered of a row that is not core, at most
 LINKS = 8  # and of one that is
 NEAREST = 8  # leaves in which components are linked first
 NEVER = np.iinfo(np.int32).max
+LONGEST = 1.3e154  # a longer radius has no square
 MANY = 1 / 20  # of the rows have to look everywhere before core rows are put in other leaves
 LOOKED, NEARBY, EVERYWHERE, BORDERS, DONE = range(5)
 
@@ -261,6 +263,11 @@ class Density:
 
 def _through(root: np.ndarray, mark: np.ndarray) -> np.ndarray:
     return np.where(mark >= 0, root[mark], -1).astype(np.int32)
+
+
+def radius_of(eps: float, metric: str) -> float:
+    """The Euclidean distance within which rows are neighbours, of length one with "cosine"."""
+    return min(math.sqrt(2 * eps) if metric == "cosine" else eps, LONGEST)
 
 
 def spans(mark: np.ndarray, width: int) -> np.ndarray:

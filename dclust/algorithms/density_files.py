@@ -104,7 +104,7 @@ def blank(
     return np.empty(shape, kind) if folder is None else Filed.blank(folder, name, shape, kind)
 
 
-def folder_for(runner: Runner, kept: int, shown: int) -> str | None:
+def folder_for(runner: Runner, kept: int, shown: int, below: Path | None = None) -> str | None:
     """A new folder for the rows, where they cannot stay in this process; None where they can.
 
     Parameters
@@ -112,6 +112,7 @@ def folder_for(runner: Runner, kept: int, shown: int) -> str | None:
     runner : where passes run; other processes need files
     kept : bytes of what is kept
     shown : bytes of what this process gathers first
+    below : where to make it, a folder that all workers can read; TMPDIR by default
 
     Raises
     ------
@@ -127,11 +128,14 @@ def folder_for(runner: Runner, kept: int, shown: int) -> str | None:
         )
     if isinstance(runner, Serial | Threads) and kept + shown <= free // 2:
         return None
-    disk = shutil.disk_usage(tempfile.gettempdir()).free
+    root, advice = Path(tempfile.gettempdir()), "Set TMPDIR to a folder with more room"
+    if below is not None:
+        root, advice = below, "Make room there, or start the run where there is more (`output`)"
+        root.mkdir(parents=True, exist_ok=True)
+    disk = shutil.disk_usage(root).free
     if kept > disk:
         raise FootprintError(
-            f"comparing so many rows keeps {kept / 2**20:,.0f} MiB in "
-            f"{tempfile.gettempdir()}; {disk / 2**20:,.0f} MiB are free there. Set TMPDIR to a "
-            "folder with more room, which all workers can read."
+            f"comparing so many rows keeps {kept / 2**20:,.0f} MiB in {root}; "
+            f"{disk / 2**20:,.0f} MiB are free there. {advice}, which all workers can read."
         )
-    return tempfile.mkdtemp(prefix="dclust-density-")
+    return tempfile.mkdtemp(prefix="dclust-density-", dir=root)

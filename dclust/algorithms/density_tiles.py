@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -187,8 +188,8 @@ def projection_for(sample: np.ndarray) -> Projection | None:
     return replace(found, first=axes, basis=np.ascontiguousarray(found.basis[:, :axes]))
 
 
-def tiles_of(source: Source, runner: Runner, eps: float) -> Tiles:
-    """All rows of a source in tiles.
+def tiles_of(source: Source, runner: Runner, eps: float, below: Path | None = None) -> Tiles:
+    """All rows of a source in tiles; `below`: where to keep them that is not memory.
 
     Raises
     ------
@@ -200,7 +201,7 @@ def tiles_of(source: Source, runner: Runner, eps: float) -> Tiles:
     n, d = source.rows, source.columns
     q = d if projection is None else projection.first + 1
     shown = 3 * n * q * (8 if projection is None else 4)
-    folder = folder_for(runner, n * d * source.dtype.itemsize + shown, shown)
+    folder = folder_for(runner, n * d * source.dtype.itemsize + shown, shown, below)
     try:
         return _tiles(source, runner, eps, projection, folder)
     except BaseException:
@@ -218,9 +219,18 @@ def lasting_tiles(source: Source, runner: Runner, eps: float = 1.0) -> Tiles:
 
 
 @contextmanager
-def tiled(source: Source, runner: Runner, eps: float = 1.0) -> Iterator[Tiles]:
-    """The rows of a source in tiles, whose files go afterwards; `eps` where radii are asked for."""
-    tiles = tiles_of(source, runner, eps)
+def tiled(
+    source: Source, runner: Runner, eps: float = 1.0, below: Path | None = None
+) -> Iterator[Tiles]:
+    """The rows of a source in tiles, whose files go afterwards.
+
+    Parameters
+    ----------
+    eps : where radii are asked for
+    below : the folder to make their own in, which survives when this process is killed;
+        TMPDIR by default
+    """
+    tiles = tiles_of(source, runner, eps, below)
     try:
         yield tiles
     finally:

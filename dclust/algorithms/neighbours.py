@@ -18,7 +18,7 @@ from dclust.kernels.leaves import boxes
 from dclust.kernels.neighbours import Found, Search, look_around
 from dclust.kernels.radius import Rows
 from dclust.passes.blocks import Block
-from dclust.passes.runner import Runner, block_of
+from dclust.passes.runner import Picked, Runner, block_of
 from dclust.summaries.base import Sums
 
 FEW = 256  # rows of a sample that ask at once
@@ -159,12 +159,28 @@ def _few(some: np.ndarray) -> list[TileChunk]:
     return [TileChunk(a, min(a + FEW, len(some)), 0) for a in range(0, len(some), FEW)]
 
 
-def projected_pairs(tiles: Tiles, runner: Runner, square: float) -> float:
-    """How many rows are within a radius of one, by a few of them."""
+def projected_pairs(
+    tiles: Tiles, runner: Runner, square: float, chunks: Sequence[Any] | None = None
+) -> float:
+    """How many rows are within a radius of one, by a few of those that ask; else like `near`."""
     n = len(tiles.order)
-    some = np.unique(np.linspace(0, n - 1, max(1, min(n, FEW, PAIRS // n))).astype(np.int32))
-    found: Near = runner.fold(Asking(tiles, 0, square, some), _few(some))
-    return float(np.concatenate([part[1] for part in found.parts]).mean())
+    most = max(1, min(FEW, PAIRS // n))
+    found: Near
+    if chunks is None:
+        some = _spread(0, n, most).astype(np.int32)
+        found = runner.fold(Asking(tiles, 0, square, some), _few(some))
+    else:
+        chosen = chunks[:: -(-len(chunks) // most)]
+        each = -(-most // len(chosen))
+        asking = [Picked(chunk, _spread(chunk.start, chunk.stop, each)) for chunk in chosen]
+        found = runner.fold(Asking(tiles, 0, square), asking)
+    count = np.concatenate([part[1] for part in found.parts])
+    return float(count.sum() / max(len(count), 1))
+
+
+def _spread(start: int, stop: int, most: int) -> np.ndarray:
+    """Some numbers of a range, as far apart as they can be."""
+    return np.unique(np.linspace(start, stop - 1, min(stop - start, most)).astype(np.int64))
 
 
 def refuse_few(rows: int, asked: int, name: str, what: str) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.base import ClusterMixin
 from sklearn.utils.validation import check_is_fitted
 
-from dclust.algorithms.density import LISTED, Density, Grown
+from dclust.algorithms.density import LISTED, Density, Grown, radius_of
 from dclust.algorithms.density_assigning import Assigning
 from dclust.algorithms.density_tiles import Tiles, lasting_tiles
 from dclust.errors import DataError, SpecError, listed
@@ -16,7 +16,6 @@ from dclust.passes.loop import fit
 from dclust.passes.runner import Runner
 
 WEIGHT_BITS = 62  # of the sum of all weights, in units of a power of two
-LONGEST = 1.3e154  # a larger eps has no square
 
 
 class DBSCAN(ClusterMixin, Measured):  # type: ignore[misc]
@@ -185,7 +184,7 @@ class DBSCAN(ClusterMixin, Measured):  # type: ignore[misc]
         faults += self._misnamed()
         if faults:
             raise SpecError(listed(faults))
-        return min(math.sqrt(2 * eps) if self.metric == "cosine" else float(eps), LONGEST)
+        return radius_of(float(eps), self.metric)
 
 
 def weight_scale(weight: np.ndarray | None) -> float:

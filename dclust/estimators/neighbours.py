@@ -125,7 +125,7 @@ class NearestNeighbors(Measured):
         chunks, asking = self._asking(X)
         others = "other rows" if X is None else "rows"
         refuse_few(self.n_samples_fit_ - (X is None), k, "n_neighbors", others)
-        _refuse_many(asking * int(k), f"n_neighbors={k:,}")
+        _refuse_many(float(k), asking, f"n_neighbors={k:,}")
         squares, rows = nearest(self._tiles, self._runner(X), int(k), chunks)
         rows = rows.astype(np.int64)
         return (self._distances(squares), rows) if return_distance else rows
@@ -169,8 +169,8 @@ class NearestNeighbors(Measured):
         runner = self._runner(X)
         chunks, asking = self._asking(X)
         square = 2.0 * reach if self.metric == "cosine" else float(reach) * float(reach)
-        pairs = projected_pairs(self._tiles, runner, square) * asking
-        _refuse_many(pairs, f"radius={reach:g}")
+        each = projected_pairs(self._tiles, runner, square, chunks)
+        _refuse_many(each, asking, f"radius={reach:g}")
         count, rows, squares = near(self._tiles, runner, square, chunks)
         if sort_results:
             order = np.lexsort((rows, squares, np.repeat(np.arange(len(count)), count)))
@@ -206,19 +206,20 @@ class NearestNeighbors(Measured):
             raise SpecError(listed(faults))
 
 
-def _refuse_many(pairs: float, asked: str) -> None:
-    """Refuse more pairs than memory holds.
+def _refuse_many(each: float, asking: int, asked: str) -> None:
+    """Refuse more pairs than memory holds: so many of each row that asks.
 
     Raises
     ------
     FootprintError
     """
-    free = psutil.virtual_memory().available
+    pairs, free = each * asking, psutil.virtual_memory().available
     if pairs * PAIR_BYTES > free:
+        fits = int(free / (each * PAIR_BYTES))
         raise FootprintError(
             f"{asked} makes about {pairs:,.0f} pairs of rows, which take "
             f"{pairs * PAIR_BYTES / 2**20:,.0f} MiB; {free / 2**20:,.0f} MiB are free. "
-            "Ask for less, or for fewer rows at a time."
+            + (f"About {fits:,} rows at a time would fit." if fits else "Ask for less.")
         )
 
 

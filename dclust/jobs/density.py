@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dclust.algorithms.density import LISTED, Density, Grown, spans
+from dclust.algorithms.density import LISTED, Density, Grown, radius_of, spans
 from dclust.algorithms.density_assigning import Assigning
 from dclust.algorithms.density_tiles import Tiles, lasting_tiles, tiled
 from dclust.collection.layout import Column, Layout
@@ -26,11 +26,12 @@ from dclust.passes.blocks import Block
 from dclust.passes.loop import fit
 from dclust.passes.runner import Runner
 from dclust.passes.serial import Serial
-from dclust.passes.sources import Source, array_source
+from dclust.passes.sources import Source, array_source, unit_source
 from dclust.selection.radii import EpsChoice, eps_of
 from dclust.summaries.mixture import Shared
 
 LABEL = Column("label", (), "int32")
+TILES = "tiles"  # in a run's work: rows in tiles that memory does not hold
 _MAKING = Lock()
 
 
@@ -38,7 +39,8 @@ _MAKING = Lock()
 class Dense:
     """Density clusters by their core rows: all that new rows are compared with."""
 
-    eps: float
+    eps: float  # the radius, between rows as they are compared
+    unit: bool  # whether rows are brought to length one first
     cores: np.ndarray  # (c, d)
     label: np.ndarray  # (c,) int32
     centers: np.ndarray  # (k, d) float64, means of the core rows
@@ -53,6 +55,10 @@ class Dense:
         """The core rows as new rows are compared with them; made once in each process."""
         with _MAKING:
             return self._tiles
+
+    def looks_at(self, source: Source) -> Source:
+        """The rows as they are compared."""
+        return unit_source(source) if self.unit else source
 
     def bare(self) -> "Dense":
         """The same without its core rows, where labels are known already."""
@@ -108,12 +114,17 @@ def fit_density(
     model : the core rows with their labels
     told : how `eps` came about, where it was left open
     """
-    source, choice = rows.source(), None
+    source, choice, unit = rows.source(), None, part.metric == "cosine"
+    if unit:
+        source = unit_source(source)
+        runner.drop()
+        runner.hold(source.chunks)
     eps: Any = part.eps
     if eps == "auto":
         choice = _chosen(run, name, part, source, runner, kept)
         eps = choice.eps
-    with tiled(source, runner, eps) as tiles:
+    radius = radius_of(eps, part.metric)
+    with tiled(source, runner, radius, run.work / TILES) as tiles:
         runner.drop()  # the tiles hold the rows now
         one = np.ones(1, np.int64)
         density = Density(tiles, one, part.min_samples, min(LISTED, max(part.min_samples - 1, 1)))
@@ -124,7 +135,7 @@ def fit_density(
         watch(grown, last=True)
         label, core = density.labels(grown), density.core_rows(grown)
         cores = tiles.taken(core)
-    _write(run.work / name / "found.zarr", rows, source, label)
+    write_beside(run.work / name / "found.zarr", rows, source, LABEL, label)
     own, k = label[core], int(label.max(initial=-1)) + 1
     centers = np.zeros((k, source.columns))
     order, ends = np.argsort(own, kind="stable"), np.cumsum(np.bincount(own, minlength=k))
@@ -134,7 +145,7 @@ def fit_density(
     passes = {e["step"] for e in run.told("model") if e["model"] == at}
     if choice is not None:
         told |= {"reason": choice.reason, "distances": choice.curve.tolist()}
-    return Dense(float(eps), cores, own.astype(np.int32), centers, len(passes)), told
+    return Dense(radius, unit, cores, own.astype(np.int32), centers, len(passes)), told
 
 
 def _chosen(
@@ -148,7 +159,9 @@ def _chosen(
     """The radius that the distances of a sample suggest."""
     choice: EpsChoice | None = kept(f"{name}.eps")
     if choice is None:
-        choice = eps_of(source, runner, part.min_samples, part.eps_sample, run.spec.seed)
+        seed = run.spec.seed
+        below = run.work / TILES
+        choice = eps_of(source, runner, part.min_samples, part.eps_sample, seed, part.metric, below)
         run.checkpoint(f"{name}.eps", choice, last=True)
     return choice
 
@@ -161,20 +174,22 @@ def _checkpoint(run: RunFolder, at: str, width: int, model: Grown, last: bool = 
     run.checkpoint(at, model, last)
 
 
-def _write(root: Path, rows: Rows, source: Source, label: np.ndarray) -> None:
-    """Labels of the valid rows, as a column beside them."""
+def write_beside(
+    root: Path, rows: Rows, source: Source, column: Column, values: np.ndarray
+) -> None:
+    """A value of each valid row, as a column beside them."""
     known, step = rows.collection, source.chunks[0].stop - source.chunks[0].start
-    layout = Layout(known.rows, step, (LABEL, VALID))
+    layout = Layout(known.rows, step, (column, VALID))
     create(root, layout)
     begun = 0
     for group in range(layout.groups):
         start, stop = layout.span(group)
         there = rows.valid(start, stop)
-        found = np.full(stop - start, -1, np.int32)
+        found = np.zeros(stop - start, column.dtype)
         ended = begun + int(there.sum())
-        found[there], begun = label[begun:ended], ended
-        write_group(root, layout, group, {LABEL.name: found, VALID.name: there})
-    sealed_rows(root, layout, known, len(label))
+        found[there], begun = values[begun:ended], ended
+        write_group(root, layout, group, {column.name: found, VALID.name: there})
+    sealed_rows(root, layout, known, len(values))
 
 
 def found_labels(run: RunFolder, name: str) -> Collection:

@@ -4,6 +4,7 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -119,7 +120,10 @@ def listable(name: str) -> bool:
 
 
 def find_duplicates(
-    collection: Collection, runner: Runner, alike: Alike | None = None
+    collection: Collection,
+    runner: Runner,
+    alike: Alike | None = None,
+    below: Path | None = None,
 ) -> Duplicates:
     """Group the images of a collection that are nearly the same.
 
@@ -127,6 +131,8 @@ def find_duplicates(
     ----------
     collection : a sealed one; rows that were not decoded never appear
     runner : where images are hashed; groups are found here
+    below : where rows lie that memory does not hold, while distances are measured; TMPDIR by
+        default
 
     Returns
     -------
@@ -169,7 +175,8 @@ def find_duplicates(
             linked[stage] = near_groups(hashes, alike.bits)
         else:
             assert alike.radius is not None
-            linked[stage] = near_rows(_pixels(collection, stage), runner, alike.radius * unit)
+            radius, pixels = alike.radius * unit, _pixels(collection, stage)
+            linked[stage] = near_rows(pixels, runner, radius, below)
     group, at = _members(list(linked.values()), len(rows))
     facts = _facts(collection, rows[at])
     best = _best(collection, alike.keep, group, facts, None if sharp is None else sharp[at])

@@ -26,6 +26,7 @@ from dclust.jobs.rows import Rows
 from dclust.kernels.projection import Projection
 from dclust.metrics.internal import Partition
 from dclust.passes.runner import Runner
+from dclust.passes.sources import Source
 from dclust.passes.writing import Make, Write, each
 from dclust.selection.mixtures import aic, bic, free_parameters
 from dclust.selection.radii import EpsChoice
@@ -87,6 +88,11 @@ def writer(model: Model, known: bool) -> Make:
     return WriteLabels(Given(model.at), model.grid)
 
 
+def looked_at(model: Model, source: Source) -> Source:
+    """Rows as a model compares them."""
+    return model.looks_at(source) if isinstance(model, Dense) else source
+
+
 def labelled(
     model: Model, rows: Rows, runner: Runner, root: Path, found: Collection | None = None
 ) -> tuple[Collection, Any]:
@@ -94,7 +100,7 @@ def labelled(
 
     `found`: labels that are known already, of density clusters.
     """
-    source = rows.source(label_reference(found) if found else None)
+    source = looked_at(model, rows.source(label_reference(found) if found else None))
     chunks = source.chunks
     columns = (*LABELS, *([LIKELIHOOD] if isinstance(model, Mixture) else []))
     layout = Layout(rows.collection.rows, chunks[0].stop - chunks[0].start, columns)

@@ -6,7 +6,14 @@ from typing import Any
 from dclust.collection.reading import Collection, opened
 from dclust.collection.records import load_record, save_record
 from dclust.jobs.folder import RunFolder
-from dclust.jobs.labelling import LIKELIHOOD, label_reference, labels_of, partition_of
+from dclust.jobs.labelling import (
+    LIKELIHOOD,
+    MODELS,
+    label_reference,
+    labels_of,
+    looked_at,
+    partition_of,
+)
 from dclust.jobs.likelihoods import Rank, Ranked, least_likely
 from dclust.jobs.rows import Rows
 from dclust.metrics.internal import (
@@ -76,7 +83,8 @@ def measure(
     """Pass over the labelled rows: spread, sampled silhouettes, the table of true classes."""
     labels, spec = labels_of(run, name), run.spec
     reference = label_reference(labels)
-    source, evaluation = rows.source(reference), evaluation_of(run, name)
+    source = looked_at(run.kept(name, MODELS), rows.source(reference))
+    evaluation = evaluation_of(run, name)
     found = fit(evaluation, source, runner)
     table = likelihoods = None
     if "label" in collection.columns:

@@ -107,6 +107,11 @@ def plan_job(spec: Spec, collection: Collection, room: Room) -> Plan:
         kind = 4
         size = source.chunks[0].stop - source.chunks[0].start
         source = _source(Layout(layout.rows, size, ()), collection.valid_rows, width, kind)
+    if k := spec.evaluate.neighbours:
+        each = _tiles_footprint(source, room, 25 * source.rows, 12 * k * TILE_ROWS)
+        advice = "Ask for fewer `neighbours`, reduce the columns (`reduce`), or use larger workers."
+        check(each, room, "neighbours", advice)
+        steps.append(("neighbours", "3 reads, then a pass over tiles", each))
     held_all, total = True, 0.0
     for name, part in zip(spec.names(), spec.cluster, strict=True):
         settings = part.settings
@@ -267,16 +272,24 @@ def _mixture_step(
 def _density_step(
     part: DBSCANPart, source: Source, room: Room, labelled: bool
 ) -> tuple[Footprint, str, float]:
-    n, size = source.rows, source.columns * source.dtype.itemsize
-    # Marks and listed neighbours go with a task; workers map tiles, few of which stay in memory.
-    model = (25 + 8 * min(LISTED, part.min_samples)) * n
-    work = 8 * TILE_ROWS * (4 * (AXES + 1) + size)
-    sample = min(SAMPLE, n) * source.columns * 8
-    footprint = project(room, source, max(sample, n // 16), model, work, 0, hold=False)
+    # Marks and listed neighbours go with a task.
+    model = (25 + 8 * min(LISTED, part.min_samples)) * source.rows
+    longest = max(c.stop - c.start for c in source.chunks)
+    # A block of directions is made in float64.
+    more = 12 * longest * source.columns if part.metric == "cosine" else 0
+    footprint = _tiles_footprint(source, room, model, more)
     auto = part.eps == "auto"
     # A survey, what is compared, tiles; the distances of a sample; labels, spread, silhouettes.
     reads = 3 + 4 * auto + 3 + labelled
     return footprint, f"{reads} reads, then passes over tiles", float(reads)
+
+
+def _tiles_footprint(source: Source, room: Room, model: int, more: int) -> Footprint:
+    """Of passes over tiles: workers map them, and few stay in memory; `more` bytes of work."""
+    n, size = source.rows, source.columns * source.dtype.itemsize
+    work = 8 * TILE_ROWS * (4 * (AXES + 1) + size) + more
+    sample = min(SAMPLE, n) * source.columns * 8
+    return project(room, source, max(sample, n // 16), model, work, 0, hold=False)
 
 
 def _fitting(part: GMMPart, source: Source, room: Room) -> str:

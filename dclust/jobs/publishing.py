@@ -26,6 +26,7 @@ from dclust.jobs.labelling import (
     labels_of,
 )
 from dclust.jobs.measuring import Likelihoods, evaluation_of, internal_scores, measured_of
+from dclust.jobs.outliers import NEIGHBOUR, Apart
 from dclust.jobs.rows import AXES
 from dclust.metrics.external import external_scores
 from dclust.metrics.internal import Estimate, Evaluation, Findings
@@ -143,10 +144,11 @@ def sampled_silhouettes(result: Result) -> list[float | None]:
     return [float(t / n) if n else None for t, n in zip(total, taken, strict=True)]
 
 
-def write_rows(path: Path, result: Result, collection: Collection) -> None:
+def write_rows(path: Path, result: Result, collection: Collection, apart: Apart | None) -> None:
     """One line for each row: its source, cluster, distance, and silhouette where sampled.
 
-    Of mixtures also its log-likelihood and whether that makes it an outlier.
+    Where it was measured also the distance to a neighbour, of mixtures its log-likelihood; and
+    whether it is an outlier by either, of mixtures by the log-likelihood.
     """
     fields = [
         ("row", pa.int64()),
@@ -155,8 +157,12 @@ def write_rows(path: Path, result: Result, collection: Collection) -> None:
         ("distance", pa.float32()),
         ("silhouette", pa.float64()),
     ]
+    if apart is not None:
+        fields.append((NEIGHBOUR.name, pa.float32()))
     if result.likelihoods is not None:
-        fields += [(LIKELIHOOD.name, pa.float32()), ("outlier", pa.bool_())]
+        fields.append((LIKELIHOOD.name, pa.float32()))
+    if apart is not None or result.likelihoods is not None:
+        fields.append(("outlier", pa.bool_()))
     schema = pa.schema(fields)
     known: dict[int, float] = {}
     if result.found.silhouette is not None and result.found.spread is not None:
@@ -177,10 +183,16 @@ def write_rows(path: Path, result: Result, collection: Collection) -> None:
                 pa.array(distance, mask=~there | np.isnan(distance)),
                 pa.array([known.get(int(i)) for i in numbers], pa.float64()),
             ]
+            outlier: np.ndarray | None = None
+            if apart is not None:
+                far, outlier = apart.columns(start, stop)
+                columns.append(pa.array(far, mask=~there))
             if result.likelihoods is not None:
                 log, most = labels.read(LIKELIHOOD.name, start, stop), result.likelihoods.outlier
                 outlier = log <= (-np.inf if most is None else most)
-                columns += [pa.array(log, mask=~there), pa.array(outlier, mask=~there)]
+                columns.append(pa.array(log, mask=~there))
+            if outlier is not None:
+                columns.append(pa.array(outlier, mask=~there))
             part = pa.Table.from_arrays(columns, schema=schema)
             writer.write_table(part.filter(pc.not_equal(batch["status"], "padding")))
             start = stop
@@ -191,6 +203,7 @@ def publish_results(
     run: RunFolder,
     results: list[Result],
     collection: Collection,
+    apart: Apart | None,
     facts: dict[str, Any],
     page: str,
 ) -> Path:
@@ -218,7 +231,7 @@ def publish_results(
         write_table(
             folder / "clusters.parquet", cluster_table(result, names_of(collection, typical))
         )
-        write_rows(folder / "rows.parquet", result, collection)
+        write_rows(folder / "rows.parquet", result, collection, apart)
     (made / "model").mkdir()
     if (run.path / AXES).exists():
         shutil.copy2(run.path / AXES, made / "model" / AXES)

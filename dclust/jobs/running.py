@@ -16,12 +16,14 @@ from dclust.collection.writing import SEAL
 from dclust.errors import CollectionError
 from dclust.ingest.ingesting import append, ingest
 from dclust.ingest.planning import differing
+from dclust.jobs.density import TILES
 from dclust.jobs.dropping import left, write_duplicates
 from dclust.jobs.duplicates import find_duplicates
 from dclust.jobs.fitting import fit_clusters
 from dclust.jobs.folder import RunFolder
 from dclust.jobs.labelling import write_labels
 from dclust.jobs.measuring import measure
+from dclust.jobs.outliers import apart_of, measure_neighbours
 from dclust.jobs.planning import Plan, plan_job
 from dclust.jobs.presenting import findings_of
 from dclust.jobs.publishing import DUPLICATES, publish_results, result_of
@@ -76,6 +78,7 @@ def _go(folder: RunFolder, sinks: list[Sink], ready: Ready) -> Path:
             return folder.results
         ready(folder)
         clear_asides(folder.path)
+        shutil.rmtree(folder.work / TILES, ignore_errors=True)  # of an attempt that was killed
         if not (folder.path / "started.json").exists():
             write_json(
                 folder.path / "started.json",
@@ -119,6 +122,8 @@ class Attempt:
         self.folder.events.tell("plan", {"lines": plan.lines()})
         rows = self._rows(collection)
         do, runner = self.folder, self.runner
+        if self.spec.evaluate.neighbours:
+            self._step("neighbours", partial(measure_neighbours, do, rows, runner))
         for name, part in zip(self.spec.names(), self.spec.cluster, strict=True):
             fit = partial(fit_clusters, do, name, part.settings, rows, runner)
             self._step(f"fit-{name}", fit)
@@ -185,7 +190,8 @@ class Attempt:
             return None
 
         def find() -> dict[str, Any]:
-            found = find_duplicates(collection, self.runner, part.alike())
+            tiles = self.folder.work / TILES
+            found = find_duplicates(collection, self.runner, part.alike(), tiles)
             shutil.rmtree(self.folder.path / DUPLICATES, ignore_errors=True)
             write_duplicates(found, self.folder.path / DUPLICATES)
             left(found, root)
@@ -201,7 +207,10 @@ class Attempt:
         nbytes = rows.source().nbytes
         reads = {n: round(s["read_bytes"] / max(nbytes, 1), 2) for n, s in self.steps.items()}
         told = self._reads(reads, plan)
-        page = render(findings_of(self.folder, results, rows, collection, self.steps, told))
+        findings = findings_of(self.folder, results, rows, collection, self.steps, told)
+        apart = apart_of(self.folder, self.steps)
+        if apart is not None:
+            findings = replace(findings, outliers=apart.shown(collection))
         facts = {
             "collection": {
                 "path": str(collection.path),
@@ -213,12 +222,14 @@ class Attempt:
                 "left_out": self.steps.get("duplicates", {}).get("drop", 0),
             },
             "features": rows.about,
+            **({"outliers": apart.as_json()} if apart else {}),
             "reads": reads,
             "steps": {n: s["seconds"] for n, s in self.steps.items()},
             "plan": plan.as_json(),
             "versions": read_json(self.folder.path / "versions.json", "the run", ""),
         }
-        path = publish_results(self.folder, results, collection, facts, page)
+        page = render(findings)
+        path = publish_results(self.folder, results, collection, apart, facts, page)
         shutil.rmtree(self.folder.work, ignore_errors=True)
         return path
 

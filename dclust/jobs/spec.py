@@ -174,9 +174,10 @@ class GMMPart(Part):
 
 
 class DBSCANPart(Part):
-    """Density clusters of rows as they are; scikit-learn's labels."""
+    """Density clusters of rows; scikit-learn's labels."""
 
     eps: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"  # auto: the page says why
+    metric: Literal["euclidean", "cosine"] = "euclidean"  # cosine: eps is one minus the cosine
     min_samples: Annotated[int, Field(ge=1)] = 5
     eps_sample: Annotated[int, Field(ge=100, le=100_000)] = 2000  # rows that auto measures
 
@@ -224,7 +225,8 @@ class EvaluatePart(Part):
 
     silhouette_sample: Annotated[int, Field(ge=0, le=100_000)] = 2000
     noise: Literal["cluster", "singletons", "ignore"] = "cluster"
-    outlier_share: Annotated[float, Field(ge=0, lt=1)] = 0.01  # of rows, the least likely
+    neighbours: Annotated[int, Field(ge=0)] = 0  # k: measure how far the k-th nearest other row is
+    outlier_share: Annotated[float, Field(ge=0, lt=1)] = 0.01  # the least likely or farthest rows
 
 
 class ReportPart(Part):

@@ -51,6 +51,7 @@ TASKS_USE = (
     "dclust.selection.restarts",
     "dclust.algorithms.labels",
     "dclust.algorithms.likeliest",
+    "dclust.algorithms.neighbours",
     "dclust.algorithms.stepwise",
     "dclust.algorithms.variational",
     "dclust.metrics.internal",

@@ -318,7 +318,7 @@ def _light(chunk: Any) -> Any:
     if isinstance(chunk, Picked):
         return Picked(_light(chunk.chunk), chunk.rows)
     if isinstance(chunk, UnitChunk):
-        return UnitChunk(_light(chunk.chunk))
+        return UnitChunk(_light(chunk.chunk), chunk.wider)
     if isinstance(chunk, DelayedChunk):
         return replace(chunk, delayed=None, weight=None, labels=None)
     if isinstance(chunk, ArrayChunk):

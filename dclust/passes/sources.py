@@ -106,6 +106,8 @@ class OtherChunk:
 class UnitChunk(OtherChunk):
     """The rows of another chunk, each brought to length one."""
 
+    wider: int = 1  # times the bytes, where bytes become float32
+
     @property
     def key(self) -> str:
         """That of the chunk, marked."""
@@ -113,8 +115,8 @@ class UnitChunk(OtherChunk):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the block it becomes, at most: bytes become float32."""
-        return 4 * int(self.chunk.nbytes)
+        """Bytes of the block it becomes, at most."""
+        return self.wider * int(self.chunk.nbytes)
 
     def read(self) -> Block:
         """Its rows, in memory.
@@ -145,7 +147,8 @@ def unit_rows(x: np.ndarray) -> np.ndarray:
 
 def unit_source(source: Source) -> Source:
     """The same rows, each brought to length one: what spherical clustering looks at."""
-    chunks = tuple(UnitChunk(c) for c in source.chunks)
+    wider = 4 if source.dtype.itemsize == 1 else 1
+    chunks = tuple(UnitChunk(c, wider) for c in source.chunks)
     kind = np.float64 if source.dtype == np.float64 else np.float32
     return replace(source, chunks=chunks, dtype=np.dtype(kind))
 

@@ -132,6 +132,16 @@ class Arrival:
 
 
 @dataclass(frozen=True)
+class Outliers:
+    """Rows far from all others, whatever is clustered."""
+
+    neighbours: int  # k, where the distance is that to the k-th nearest other row
+    rows: int  # how many are marked as outliers
+    distance: float | None  # the least of theirs; None if there are none
+    farthest: tuple[Picture, ...]  # note = distance, the largest first
+
+
+@dataclass(frozen=True)
 class Findings:
     """What one job found: a collection, one or more clusterings, and what went wrong."""
 
@@ -157,6 +167,7 @@ class Findings:
     spec_text: str
     versions: dict[str, str]
     left_out: int | None = None  # rows nearly the same as others; None: nobody looked
+    outliers: Outliers | None = None  # None: nobody measured
 
     def __post_init__(self) -> None:
         for c in self.clusterings:

@@ -137,6 +137,7 @@ def _look(findings: Findings) -> Look:
     """Sizes that make small images large, and many images small enough to send."""
     rows = [p for c in findings.clusterings for p in (*c.likely, *c.unlikely)]
     rows += [group[0] for group in findings.duplicate_groups if group]
+    rows += findings.outliers.farthest if findings.outliers else ()
     kinds = {"rows": [picture.pixels for picture in rows]}
     for cluster in (cluster for c in findings.clusterings for cluster in c.clusters):
         for kind, pixels in _pictures(cluster).items():

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -79,6 +80,7 @@ def eps_of(
     sample: int,
     seed: int,
     metric: str = "euclidean",
+    below: Path | None = None,
 ) -> EpsChoice:
     """The `eps` that the k-distances of some rows suggest; see `dclust.choose_eps`.
 
@@ -87,6 +89,7 @@ def eps_of(
     source : with "cosine", of rows of length one
     min_samples : at least 1
     sample : rows to measure, at least 1
+    below : where rows are kept that memory does not hold; by default among temporary files
 
     Raises
     ------
@@ -101,7 +104,7 @@ def eps_of(
     if k:
         key = uniform(seed, STAGE, 0, np.arange(n))
         chosen = np.sort(np.argsort(key, kind="stable")[:sample])
-        with tiled(source, runner) as tiles:
+        with tiled(source, runner, below=below) as tiles:
             squares = np.sort(kth_squares(tiles, runner, k, chosen))
     if not squares[-1] > 0:
         what = "every row is core whatever eps is" if not k else "their distances are all zero"

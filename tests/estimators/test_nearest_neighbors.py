@@ -1,8 +1,10 @@
 """Nearest neighbours of rows of every kind: scikit-learn's, or a clear error."""
 
 import gzip
+import re
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import dask.array as da
 import numpy as np
@@ -135,8 +137,8 @@ def test_few_and_equal_rows(columns):
     assert (same.kneighbors(np.ones((1, columns)), 300)[1] == np.arange(300)).all()
 
 
-def test_all_that_is_wrong_is_said_at_once(monkeypatch):
-    """Parameters, rows that are missing, not finite or of other columns, and too many pairs."""
+def test_all_that_is_wrong_is_said_at_once():
+    """Parameters, rows that are missing, not finite or of other columns."""
     with pytest.raises(SpecError) as caught:
         NearestNeighbors(0, -1, metric="manhattan").fit(X)
     for words in ("n_neighbors=0 is not", "radius=-1 is not", "'manhattan' is neither"):
@@ -168,11 +170,30 @@ def test_all_that_is_wrong_is_said_at_once(monkeypatch):
             found.kneighbors(empty)
     with pytest.raises(ValueError, match="X has 3 features"):
         found.kneighbors(X[:, :3])
-    monkeypatch.setattr(neighbours, "PAIR_BYTES", 2**40)
-    with pytest.raises(FootprintError, match=r"radius=18.03 makes about [\d,]+ pairs"):
-        found.radius_neighbors(radius=RADIUS)
-    with pytest.raises(FootprintError, match=r"n_neighbors=5 makes about 8,985 pairs"):
+
+
+def test_pairs_that_memory_does_not_hold(monkeypatch):
+    """Every way to them says how many there are, and for how many rows they would fit."""
+    found = NearestNeighbors(radius=RADIUS).fit(X)
+    dense = np.repeat(X[:1], 3000, axis=0)
+    crowd = NearestNeighbors().fit(np.vstack([dense, X]))
+    free = SimpleNamespace(available=2**30)
+    monkeypatch.setattr(neighbours.psutil, "virtual_memory", lambda: free)
+    monkeypatch.setattr(neighbours, "PAIR_BYTES", 2**20)  # of 2^10 pairs there is room
+    with pytest.raises(FootprintError, match=r"=5 makes about 8,985 pairs .* 204 rows at a time"):
         found.kneighbors()
+    with pytest.raises(FootprintError, match=r"=9 makes about 16,173 pairs .* 113 rows at a time"):
+        found.kneighbors(X, 9)
+    assert found.kneighbors(X[:204])[0].shape == (204, 5)
+    for new in (None, X, da.from_array(X, (500, 64))):
+        with pytest.raises(FootprintError, match=r"radius=30 makes about [\d,]+ pairs") as caught:
+            found.radius_neighbors(new, 30)
+        fits = int(re.search(r"About ([\d,]+) rows at a time", str(caught.value))[1])
+        assert 0 < fits < len(X)
+    # What asks counts: rows in a crowd have many near, those far away have none.
+    with pytest.raises(FootprintError, match=r"about 9,003 pairs .* Ask for less"):
+        crowd.radius_neighbors(dense[:3], 1)
+    assert not any(map(len, crowd.radius_neighbors(X + 1000, 1, return_distance=False)))
 
 
 @pytest.mark.slow

@@ -32,6 +32,16 @@ MIXTURES = {
     ],
 }
 
+FAR = {
+    **DIGITS,
+    "name": "far",
+    "cluster": [
+        {"kmeans": {"n_clusters": 4, "max_iter": 3}},
+        {"gmm": {"n_components": 3, "covariance_type": "diag", "max_iter": 2, "tol": 0}},
+    ],
+    "evaluate": {"silhouette_sample": 50, "neighbours": 5, "outlier_share": 0.03},
+}
+
 
 def job(**changes):
     """The digits job with some keys changed."""
@@ -45,23 +55,24 @@ def labels(run_path, name="kmeans"):
 
 
 def everything(run_path):
-    """All that must not depend on how a run came about: columns of labels, and models."""
+    """All that must not depend on how a run came about: labels, models, and tables of rows."""
     out = {}
     for folder in sorted((run_path / "results").glob("*/labels.zarr")):
         name, found = folder.parent.name, Collection(folder)
         for column in set(found.columns) - {"valid"}:
             out[f"{name} {column}"] = found.read(column, 0, found.rows)
         [model] = (folder.parent / "model").iterdir()
-        out[f"{name} model"] = np.frombuffer(model.read_bytes(), np.uint8)
+        for what, file in (("model", model), ("rows", folder.parent / "rows.parquet")):
+            out[f"{name} {what}"] = np.frombuffer(file.read_bytes(), np.uint8)
     return out
 
 
-def stop_and_resume(spec, path, number, kinds=("checkpoint",)):
-    """Run a job, stop it after so many events of some kinds, and go on with it."""
+def stop_and_resume(spec, path, number, kinds=("checkpoint",), stage=None):
+    """Run a job, stop it after so many events of some kinds, in a stage, and go on with it."""
     folders, seen = [], []
 
     def stop(event):
-        seen.append(event["event"] in kinds)
+        seen.append(event["event"] in kinds and stage in (None, event["stage"]))
         if sum(seen) == number:
             folders[0].stop = True
 
@@ -80,6 +91,14 @@ def undisturbed(tmp_path_factory):
     """The folder of a digits run that nothing happened to."""
     path = tmp_path_factory.mktemp("runs") / "undisturbed"
     run(job(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def far(tmp_path_factory):
+    """The folder of a run that measures neighbours, and that nothing happened to."""
+    path = tmp_path_factory.mktemp("runs") / "far"
+    run(make_spec(FAR, "a test"), path)
     return path
 
 

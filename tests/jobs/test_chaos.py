@@ -15,7 +15,7 @@ import pytest
 from dclust.collection.files import ASIDE
 from dclust.jobs import resume
 from dclust.jobs.folder import RunFolder
-from tests.jobs.conftest import DIGITS, MIXTURES, everything, same
+from tests.jobs.conftest import DIGITS, FAR, MIXTURES, everything, same
 
 pytestmark = pytest.mark.chaos
 
@@ -63,6 +63,7 @@ MIXTURE_POINTS = [
 ]
 POINTS = [("undisturbed", DIGITS, *p) for p in DIGITS_POINTS]
 POINTS += [("mixtures", MIXTURES, *p) for p in MIXTURE_POINTS]
+POINTS += [("far", FAR, {"stage": "neighbours", "event": "pass"}, n) for n in (1, 3)]
 
 
 def start(spec, path, wanted, number):

@@ -7,10 +7,12 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.cluster import DBSCAN
 
-from dclust.errors import SpecError
-from dclust.jobs import run
+from dclust.algorithms import density_files, density_tiles
+from dclust.errors import DataError, SpecError
+from dclust.jobs import resume, run
 from dclust.jobs.assigning import assign
 from dclust.jobs.curating import Choice
+from dclust.jobs.density import TILES
 from dclust.jobs.exporting import choose
 from dclust.jobs.spec import make_spec
 from tests.jobs.conftest import DIGITS, everything, job, same, stop_and_resume
@@ -25,6 +27,14 @@ DENSITY = {
         {"dbscan": {"eps": 1e-3}},
     ],
 }
+
+
+class Killed(BaseException):
+    """An attempt ends, wherever it is."""
+
+
+class Spread:
+    """A runner with other processes, as far as files are concerned."""
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +106,58 @@ def test_new_images_take_the_first_cluster_near(density, tmp_path):
         assert sum(about["sizes"]) == (rows.cluster >= 0).sum()
 
 
+def test_directions(tmp_path):
+    """With "cosine" rows are brought to length one, those of new images too; eps as for rows."""
+    how = {"metric": "cosine", "min_samples": 4}
+    spec = make_spec(
+        {**DENSITY, "cluster": [{"dbscan": {**how, "eps": 0.11}}, {"dbscan": how}]}, "a test"
+    )
+    stop_and_resume(spec, tmp_path / "run", 2)
+    for name in ("dbscan-1", "dbscan-2"):
+        rows, metrics = published(tmp_path / "run", name)
+        theirs = DBSCAN(eps=metrics["eps"], **how).fit(reduced(tmp_path / "run").astype(np.float64))
+        np.testing.assert_array_equal(rows.cluster, theirs.labels_)
+        assert metrics["clusters"] > 3
+        assert rows.distance.max() < 2
+    assert metrics["eps"] < 1
+    made = assign(tmp_path / "run", "sklearn:digits", tmp_path / "made", name="dbscan-1")
+    table = pq.read_table(made / "labels.parquet").to_pandas()
+    np.testing.assert_array_equal(table.cluster, published(tmp_path / "run", "dbscan-1")[0].cluster)
+    np.save(tmp_path / "x.npy", np.vstack([np.eye(3), np.zeros((1, 3))]).astype(np.float32))
+    zeros = job(source=str(tmp_path / "x.npy"), reduce=None, cluster=[{"dbscan": how}])
+    with pytest.raises(DataError, match="nothing but zeros"):
+        run(zeros, tmp_path / "zeros")
+
+
+def test_files_of_tiles_lie_in_the_run(tmp_path, monkeypatch):
+    """Not in TMPDIR; those of a killed attempt go when it is resumed, and none is left."""
+    ours = density_tiles.folder_for
+    monkeypatch.setattr(density_tiles, "folder_for", lambda _, *more: ours(Spread, *more))
+    monkeypatch.setattr(density_files, "LARGE", 1)
+    monkeypatch.setattr(density_files.tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    path, seen = tmp_path / "run", set()
+    tiles = path / "work" / TILES
+
+    def watch(event):
+        seen.update((event["stage"], path.name) for path in tiles.glob("*/*"))
+        if event["event"] == "checkpoint" and event["stage"] == "fit-dbscan":
+            raise Killed
+
+    spec = {**DENSITY, "cluster": DENSITY["cluster"][:1], "evaluate": {"neighbours": 3}}
+    with pytest.raises(Killed):
+        run(make_spec(spec, "a test"), path, [watch])
+    assert {("neighbours", "rows"), ("fit-dbscan", "all-points")} <= seen
+    (tiles / "killed").mkdir(parents=True)
+    (tiles / "killed" / "rows").write_bytes(b"some")
+    seen.clear()
+    resume(path, [lambda _: seen.update(tiles.glob("*/*"))])
+    assert any(name.name == "rows" for name in seen)
+    assert tiles / "killed" / "rows" not in seen
+    assert not (path / "work").exists()
+    assert not list((tmp_path / "temporary").iterdir())
+
+
 def test_noise_is_not_exported(density):
     """It is in no cluster, so no rule about clusters keeps it."""
     rows, _ = published(density, "dbscan-1")
@@ -110,7 +172,7 @@ def test_noise_is_not_exported(density):
         ({"eps": 0}, "greater than 0"),
         ({"eps": "large"}, "'auto'"),
         ({"min_samples": 0}, "greater than or equal to 1"),
-        ({"metric": "cosine"}, "Extra inputs"),
+        ({"metric": "angle"}, "'euclidean' or 'cosine'"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings, words):

@@ -12,6 +12,7 @@ from dclust.jobs import run
 from dclust.jobs.spec import make_spec
 from tests.jobs.conftest import everything, job, same, stop_and_resume
 from tests.jobs.test_duplicates import ORIGINALS, planted  # noqa: F401 - a fixture
+from tests.jobs.test_outliers import kth
 
 ROWS = 6 * ORIGINALS + 10
 
@@ -27,7 +28,7 @@ def distinct(planted, tmp_path_factory):  # noqa: F811
             "features": {"pixels": {"side": 16}},
             "reduce": {"pca": {"n_components": 4}},
             "cluster": [{"kmeans": {"n_clusters": 3}}, {"dbscan": {"eps": 500, "min_samples": 2}}],
-            "evaluate": {"silhouette_sample": 20},
+            "evaluate": {"silhouette_sample": 20, "neighbours": 2},
             "where": "threads",
             "checkpoint_seconds": 0,
         },
@@ -69,6 +70,8 @@ def test_the_clusters_are_those_of_the_rows_that_stay(distinct, planted):  # noq
     own = np.stack([z[stay.cluster == j].mean(0) for j in range(3)])
     again = KMeans(3, init=own, max_iter=1).fit(z)
     np.testing.assert_array_equal(again.labels_, stay.cluster)
+    np.testing.assert_allclose(stay.neighbour_distance, kth(z, 2), rtol=1e-5)
+    np.testing.assert_array_equal(rows.neighbour_distance.isna(), rows.cluster.isna())
 
 
 @pytest.mark.parametrize("number", [1, 6])

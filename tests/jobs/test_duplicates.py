@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from PIL.Image import Resampling
+from scipy.sparse.csgraph import connected_components
 
 from dclust.errors import CollectionError, FootprintError, SpecError
 from dclust.ingest import Settings, append, ingest
@@ -333,3 +334,27 @@ def test_groups_of_real_sequences_are_those_of_brute_force(sequences):
         table = find_duplicates(sequences, Threads(), Alike(("hash",), bits)).table
         assert len(table) == (np.bincount(found)[found] > 1).sum()
     assert (found[one] == found[next_one]).mean() >= 0.9
+
+
+def test_pixels_of_real_sequences_are_grouped_as_by_brute_force(sequences):
+    """At the radius that links 90 % of consecutive frames, and at a usual one: every pair."""
+    rows = np.flatnonzero(sequences.valid(0, sequences.rows))
+    sources = sequences.table(["source"])["source"].to_pylist()
+    x = sequences.take("images", rows).reshape(len(rows), -1).astype(np.float64)
+    length, product = (x**2).sum(1), x @ x.T  # whole numbers below 2^53: exact
+    far = np.sqrt((length[:, None] + length - 2 * product) / x.shape[1])
+    one, next_one = np.searchsorted(rows, consecutive(sources)).T
+    radius = np.quantile(far[one, next_one], 0.9, method="higher")
+    for reach in (4.0, float(radius)):
+        near = far <= reach
+        part = connected_components(near, directed=False)[1]
+        size = np.bincount(part)[part]
+        found = find_duplicates(sequences, Threads(), Alike(("pixels",), radius=reach)).table
+        group = np.full(len(rows), -1)
+        group[np.searchsorted(rows, found["row"].to_numpy())] = found["group"].to_numpy()
+        assert np.array_equal(group >= 0, size > 1)
+        i, j = np.nonzero(np.triu(near, 1))
+        assert (group[i] == group[j]).all()
+        pairs = {(g, p) for g, p in zip(group.tolist(), part.tolist(), strict=True) if g >= 0}
+        assert len(pairs) == group.max() + 1 == (np.bincount(part) > 1).sum()
+    assert near[one, next_one].mean() >= 0.9
