@@ -12,7 +12,7 @@ import numpy as np
 from dclust.algorithms.nearness import Centered, Settled, distances, settled, shadow_bytes
 from dclust.kernels.nearest import distance_to
 from dclust.kernels.projection import Projection
-from dclust.kernels.sums import add_rows, add_values, move_rows
+from dclust.kernels.sums import add_rows, add_values, move_rows, moved_of
 from dclust.passes.blocks import Block
 from dclust.passes.runner import Runner
 from dclust.passes.sources import Source
@@ -112,8 +112,7 @@ class Lloyd:
         if self.spherical:
             length = np.sqrt(np.einsum("ij,ij->i", at, at))[:, None]
             at = np.where(length > 0, at / np.where(length > 0, length, 1), model.at)
-        away = at - model.at
-        moved = float(np.einsum("ij,ij->", away, away))
+        moved = float(moved_of(at, model.at))
         weight = seen.weights(model.grid)
         return replace(
             model,

@@ -1,5 +1,6 @@
 """The nearest center of each row of a block, by whatever is known and pays."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -9,14 +10,29 @@ import numpy as np
 from dclust.algorithms.bounding import most_axes
 from dclust.errors import DataError
 from dclust.kernels import resting
-from dclust.kernels.memory import ROW_BYTES, Memory, Shown, show
+from dclust.kernels.memory import ROW_BYTES, Memory, Shown, moves, show
 from dclust.kernels.nearest import distance_to, nearest_center
 from dclust.kernels.projection import Projected, Projection, project
 from dclust.kernels.pruning import settle
 from dclust.kernels.resting import Reach, Ready, ready, rest
 from dclust.passes.blocks import Block
 
-_MAKING = Lock()
+
+class Once:
+    """Something that several threads need, made by the first of them."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self.make, self.lock = make, Lock()
+        self.made: Any = None
+
+    def get(self, wait: bool = True) -> Any:
+        """What was made; or None where another thread makes it and is not waited for."""
+        if self.made is None and self.lock.acquire(blocking=wait):
+            try:
+                self.made = self.make() if self.made is None else self.made
+            finally:
+                self.lock.release()
+        return self.made
 
 
 class Centered:
@@ -31,25 +47,32 @@ class Centered:
     bound: Projection | None
 
     def shown(self) -> Shown:
-        """The centers as the projection shows them; found once in each process."""
-        assert self.bound is not None
-        with _MAKING:  # or each thread would make its own
-            found: Shown | None = self.__dict__.get("_shown")
-            if found is None:
-                found = self.__dict__["_shown"] = show(self.at, self.bound, self.before)
-        return found
+        """The centers as the projection shows them; found once in each process.
+
+        Two threads that need them share the work.
+        """
+        at, bound, before = self.at, self.bound, self.before
+        assert bound is not None
+        seen = self._once("seen", lambda: project(at, bound))
+        known = self._once("moves", lambda: moves(at, bound, before))
+        for part in (seen, known):
+            part.get(wait=False)
+        made = self._once("shown", lambda: show(at, bound, before, seen.get(), known.get()))
+        shown: Shown = made.get()
+        return shown
 
     def ready(self, kind: type) -> Ready:
         """The centers as rows of one type are compared with them; found once likewise."""
-        with _MAKING:
-            found: Ready | None = self.__dict__.get("_ready")
-            if found is None or found.origin.dtype != kind:
-                found = self.__dict__["_ready"] = ready(self.at, self.before, kind)
+        made = self._once(kind.__name__, lambda: ready(self.at, self.before, kind))
+        found: Ready = made.get()
         return found
 
+    def _once(self, name: str, make: Callable[[], Any]) -> Once:
+        known: dict[str, Once] = self.__dict__.setdefault("_known", {})
+        return known.setdefault(name, Once(make))
+
     def __getstate__(self) -> dict[str, Any]:
-        made = ("_shown", "_ready")
-        return {name: value for name, value in self.__dict__.items() if name not in made}
+        return {name: value for name, value in self.__dict__.items() if name != "_known"}
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def warm_up() -> None:
     from dclust.kernels.projection import Projection, project
     from dclust.kernels.pruning import settle
     from dclust.kernels.resting import Reach, ready, rest
-    from dclust.kernels.sums import add_rows, add_values, fall_of, means_of, move_rows
+    from dclust.kernels.sums import add_rows, add_values, fall_of, means_of, move_rows, moved_of
 
     bound = Projection(np.zeros(2, np.float32), np.eye(2, dtype=np.float32), 1, 1.0)
     for kind in (np.uint8, np.float32):
@@ -56,7 +56,7 @@ def warm_up() -> None:
         move_rows(x, label, label, None, grid, sums, count)
     add_values(np.zeros(2), label, None, 1.0, 1)
     fall_of(sums, np.ones(1), np.zeros((1, 2)), np.zeros(2), np.ones(2))
-    means_of(sums, np.ones(1), np.zeros(2), np.ones(2))
+    moved_of(np.zeros((1, 2)), means_of(sums, np.ones(1), np.zeros(2), np.ones(2)))
 
 
 def warm_up_mixtures() -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dclust.kernels.nearest import CENTERS, LANES, turned_tiles
-from dclust.kernels.projection import ROUNDING, Projection, project
+from dclust.kernels.projection import ROUNDING, Projected, Projection, project
 
 FEW, MANY, FEW_CENTERS = 4, 16, 256  # rivals a row remembers: of so many centers at most, of more
 GAP, FASTER = 0.1, 3  # how much farther others are, about; a third of the centers may be fast
@@ -63,7 +63,32 @@ def rivals(k: int) -> int:
 ROW_BYTES = 4 + 16 + 12 * MANY  # of `Memory`, at most
 
 
-def show(centers: np.ndarray, projection: Projection, before: np.ndarray | None) -> Shown:
+class Moves(NamedTuple):
+    """How far centers moved, and which stand out."""
+
+    moved: np.ndarray  # as in `Shown`
+    fast: np.ndarray
+    speeds: tuple[float, float]
+    single: np.ndarray
+
+
+def moves(centers: np.ndarray, projection: Projection, before: np.ndarray | None) -> Moves:
+    """What `show` needs of centers that moved; see there."""
+    k = len(centers)
+    moved, fast, speeds = np.zeros((3, k + 1), np.float32), np.empty(0, np.int32), (1.0, 1.0)
+    if before is not None:
+        moved[:, :k] = _moves(centers - before, projection)
+        fast, speeds = _fastest(moved[0, :k])
+    return Moves(moved, fast, speeds, centers.astype(np.float32))
+
+
+def show(
+    centers: np.ndarray,
+    projection: Projection,
+    before: np.ndarray | None,
+    seen: Projected | None = None,
+    known: Moves | None = None,
+) -> Shown:
     """Centers as a projection shows them.
 
     Parameters
@@ -72,21 +97,20 @@ def show(centers: np.ndarray, projection: Projection, before: np.ndarray | None)
     projection : the bound projection
     before : (k, d) float64, optional
         Where the centers were when rows were settled last.
+    seen, known : optional
+        The centers projected, and their moves, where these are at hand.
 
     """
-    seen, k = project(centers, projection), len(centers)
+    seen, k = seen or project(centers, projection), len(centers)
+    moved, fast, speeds, single = known or moves(centers, projection, before)
     first = np.ascontiguousarray(seen.points[:, :-1])
     widest = math.sqrt(float(seen.square.max()))
     # float32 differences of rows as they are: the rounding of either end, and of the sum.
     ends = widest + projection.scale * float(np.linalg.norm(projection.origin.astype(np.float64)))
     rounding = ((centers.shape[1] + 8) * ROUNDING, 4 * ends * ROUNDING)
-    moved, fast, speeds = np.zeros((3, k + 1), np.float32), np.empty(0, np.int32), (1.0, 1.0)
-    if before is not None:
-        moved[:, :k] = _moves(centers - before, projection)
-        fast, speeds = _fastest(moved[0, :k])
     return Shown(
         centers,
-        centers.astype(np.float32),
+        single,
         first,
         seen.deep,
         turned_tiles(first, CENTERS),

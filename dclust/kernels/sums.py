@@ -125,27 +125,37 @@ def _plain(
 
 
 @nb.njit(nogil=True, cache=True, fastmath=FAST)
-def fall_of(total, weight, at, origin, scale):  # type: ignore[no-untyped-def]
-    """Sum over clusters of 2 t.(c - o) - w |c - o|^2, t their sums in units of 1 / scale."""
+def fall_of(total, weight, at, origin, unit):  # type: ignore[no-untyped-def]
+    """Sum over clusters of 2 t.(c - o) - w |c - o|^2, t their sums in such units."""
     fall = 0.0
     for k in range(np.uintp(total.shape[0])):
         cross = square = 0.0
         for j in range(np.uintp(total.shape[1])):
             away = at[k, j] - origin[j]
-            cross += np.float64(total[k, j]) / scale[j] * away
+            cross += np.float64(total[k, j]) * unit[j] * away
             square += away * away
         fall += 2 * cross - weight[k] * square
     return fall
 
 
+@nb.njit(nogil=True, cache=True, fastmath=FAST)
+def moved_of(a, b):  # type: ignore[no-untyped-def]
+    """Sum of the squared distances of points to others: (k, d), (k, d)."""
+    total = 0.0
+    for k in range(np.uintp(a.shape[0])):
+        for j in range(np.uintp(a.shape[1])):
+            total += (a[k, j] - b[k, j]) * (a[k, j] - b[k, j])
+    return total
+
+
 @nb.njit(nogil=True, cache=True)
-def means_of(total, weight, origin, scale):  # type: ignore[no-untyped-def]
-    """Origin + t / w of each cluster, t its sum in units of 1 / scale; the origin where w is 0."""
+def means_of(total, weight, origin, unit):  # type: ignore[no-untyped-def]
+    """Origin + t / w of each cluster, t its sum in such units; the origin where w is 0."""
     out = np.empty(total.shape)
     for k in range(np.uintp(total.shape[0])):
         w = weight[k] if weight[k] > 0 else 1.0
         for j in range(np.uintp(total.shape[1])):
-            out[k, j] = origin[j] + np.float64(total[k, j]) / scale[j] / w
+            out[k, j] = origin[j] + np.float64(total[k, j]) * unit[j] / w
     return out
 
 

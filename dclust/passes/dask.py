@@ -8,7 +8,7 @@ import asyncio
 import ctypes
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -69,6 +69,27 @@ def _do_several(task: Task, chunks: Sequence[Any], home: int) -> Any:
     for chunk in chunks[1:]:
         total = total + _do(task, chunk, None, home)
     return total
+
+
+class _Futures:
+    """What will be merged once all of it is there."""
+
+    def __init__(self, submit: Callable[..., Future]) -> None:
+        self.submit = submit
+        self.group: list[Future] = []
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self.group)
+
+    def add(self, one: Future) -> None:
+        """Take the next one."""
+        self.group.append(one)
+
+    def total(self) -> Future:
+        """Their sum, as a task."""
+        return self.group[0] if len(self.group) == 1 else self.submit(merge, self.group)
 
 
 def in_groups(chunks: Sequence[Any], threads: int) -> list[list[Any]]:
@@ -217,7 +238,7 @@ class Dask:
             names.add(future.key)
             return future
 
-        tree = Tree(lambda group: submit(merge, group))
+        tree = Tree(lambda: _Futures(submit))
         for part, block in some:
             if block is None and len(part) > 1:
                 leaf = submit(_do_several, sent, part, home)

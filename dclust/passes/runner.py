@@ -11,7 +11,7 @@ from threadpoolctl import ThreadpoolController
 
 from dclust.passes.blocks import Block, Chunk
 from dclust.passes.events import Events
-from dclust.summaries.base import merge
+from dclust.summaries.base import Merging
 
 FAN_IN = 8
 
@@ -64,33 +64,48 @@ def bytes_of(chunks: Sequence[Any]) -> int:
     return total
 
 
+class Collector(Protocol):
+    """Takes the summaries of one place in the tree, one by one."""
+
+    @property
+    def count(self) -> int:
+        """How many it has."""
+
+    def add(self, one: Any) -> None:
+        """Take the next one."""
+
+    def total(self) -> Any:
+        """Their sum."""
+
+
 class Tree:
     """Merges summaries in a tree whose shape depends on how many there are, never on who."""
 
-    def __init__(self, join: Callable[[Sequence[Any]], Any] = merge) -> None:
-        self.join = join
-        self.levels: list[list[Any]] = [[]]
+    def __init__(self, collect: Callable[[], Collector] = Merging) -> None:
+        self.collect = collect
+        self.levels = [collect()]
 
     def push(self, summary: Any, level: int = 0) -> None:
         """Take the next summary, in the order of the chunks; at level 1 it is FAN_IN of them."""
         if level == len(self.levels):
-            self.levels.append([])
-        here = self.levels[level]
-        here.append(summary)
-        if len(here) == FAN_IN:
-            self.levels[level] = []
-            self.push(self.join(here), level + 1)
+            self.levels.append(self.collect())
+        self.levels[level].add(summary)
+        if self.levels[level].count == FAN_IN:
+            self.push(self._taken(level), level + 1)
+
+    def _taken(self, level: int) -> Any:
+        here, self.levels[level] = self.levels[level], self.collect()
+        return here.total()
 
     def root(self) -> Any:
         """The sum of all; at least one was pushed."""
         level = 0
         while True:
-            here, self.levels[level] = self.levels[level], []
-            last = level == len(self.levels) - 1
-            if last and len(here) == 1:
-                return here[0]
-            if here:
-                self.push(here[0] if len(here) == 1 else self.join(here), level + 1)
+            count, last = self.levels[level].count, level == len(self.levels) - 1
+            if last and count == 1:
+                return self._taken(level)
+            if count:
+                self.push(self._taken(level), level + 1)
             level += 1
 
 

@@ -48,3 +48,37 @@ def merge(group: Sequence[Any]) -> Any:
     for one in group[2:]:
         total += one
     return total
+
+
+class Merging:
+    """What `merge` makes of a few summaries, which come one by one and need not be kept."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._total: Any = None
+        self._kind: type = object
+        self._parts: list[Merging] = []
+        self._group: list[Any] = []
+
+    def add(self, one: Any) -> None:
+        """Take the next one."""
+        self.count += 1
+        if isinstance(one, Sums) and type(one).merged is Sums.merged:
+            self._kind = type(one)
+            self._parts = self._parts or [Merging() for _ in fields(one)]
+            for part, field in zip(self._parts, fields(one), strict=True):
+                part.add(getattr(one, field.name))
+        elif hasattr(one, "merged"):
+            self._group.append(one)
+        elif self.count == 1:
+            self._total = one
+        elif self.count > 2 and isinstance(one, np.ndarray):
+            self._total += one
+        else:
+            self._total = self._total + one
+
+    def total(self) -> Any:
+        """Their sum, from left to right."""
+        if self._parts:
+            return self._kind(*(part.total() for part in self._parts))
+        return merge(self._group) if self._group else self._total

@@ -22,14 +22,14 @@ class Tally(Sums):
 
     def means(self, grid: Grid) -> np.ndarray:
         """Mean of each cluster that holds any weight, the origin elsewhere: (k, d) float64."""
-        return np.asarray(means_of(self.total, self.weights(grid), grid.origin, grid.scale))
+        return np.asarray(means_of(self.total, self.weights(grid), grid.origin, 1 / grid.scale))
 
     def fall(self, centers: np.ndarray, grid: Grid) -> float:
         """How much nearer the rows are to these centers than to the origin, in squares.
 
         sum |x - o|^2 - |x - c|^2 = sum 2 t.(c - o) - w |c - o|^2, from the sums alone.
         """
-        return float(fall_of(self.total, self.weights(grid), centers, grid.origin, grid.scale))
+        return float(fall_of(self.total, self.weights(grid), centers, grid.origin, 1 / grid.scale))
 
 
 @dataclass(frozen=True)

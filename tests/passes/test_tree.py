@@ -94,7 +94,7 @@ def test_a_tree_keeps_few_summaries():
     tree = Tree()
     for i in range(5000):
         tree.push(i)
-        assert all(len(level) < FAN_IN for level in tree.levels)
+        assert all(level.count < FAN_IN for level in tree.levels)
     assert len(tree.levels) == 5
     assert tree.root() == sum(range(5000))
 
