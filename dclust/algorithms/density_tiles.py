@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from dclust.algorithms.bounding import some_projection
 from dclust.algorithms.density_files import Filed, Stored, blank, folder_for, opened, remove, store
 from dclust.algorithms.labels import Gathered
 from dclust.algorithms.seeding import survey_rows
-from dclust.kernels.leaves import boxes, from_box, leaf_order
+from dclust.kernels.leaves import boxes, from_box, leaf_order, turn_leaves
 from dclust.kernels.nearest import FAR
 from dclust.kernels.projection import Projection, project
 from dclust.kernels.radius import REACH, Leaves, Rows
@@ -43,6 +43,7 @@ class TileChunk:
     start: int
     stop: int
     nbytes: int
+    streamed: ClassVar[bool] = True  # its rows are mapped where it goes
 
     @property
     def key(self) -> str:
@@ -310,17 +311,12 @@ def leaves_of(points: np.ndarray, wide: np.ndarray, width: int) -> Leaves:
     n, q = points.shape
     product = points.dtype == np.float32
     leaves = -(-n // width)
-    full = np.zeros((leaves * width, q), points.dtype)
-    full[:n] = points
     turned = np.empty((leaves, q + product, width), points.dtype)
-    turned[:, :q] = full.reshape(leaves, width, q).transpose(0, 2, 1)
+    last = turned[-1, :, width - (leaves * width - n) :]
+    last[:q] = 0 if product else np.inf  # places of no row are far from all
     if product:
-        turned[:, :q] *= -2
-        square = np.full(leaves * width, FAR)
-        square[:n] = wide**2
-        turned[:, q] = square.reshape(leaves, width)
-    else:
-        turned[-1, :, width - (leaves * width - n) :] = np.inf
+        last[q] = FAR
+    turn_leaves(points, wide**2 if product else wide[:0], turned)
     low, high = boxes(points, width, min(BOX, q))
     longest = np.maximum.reduceat(wide, np.arange(0, n, width))
     return Leaves(turned, low, high, longest)

@@ -79,6 +79,27 @@ def leaf_order(points, width):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(nogil=True, cache=True)
+def turn_leaves(points, square, turned):  # type: ignore[no-untyped-def]
+    """Leaves as products want them: -2 p' closed by |p|^2, as `nearest.turned_tiles` are.
+
+    Parameters
+    ----------
+    points : (n, q)
+    square : (n,), or (0,) for leaves that are compared as they are: p' and no more
+    turned : (L, q + 1, width), or (L, q, width), changed in place but for what no row fills
+
+    """
+    (n, q), width = points.shape, turned.shape[2]
+    by = points.dtype.type(-2 if square.size else 1)
+    for b in range(turned.shape[0]):
+        for j in range(min(width, n - b * width)):
+            for c in range(q):
+                turned[b, c, j] = by * points[b * width + j, c]
+            if square.size:
+                turned[b, q, j] = square[b * width + j]
+
+
+@nb.njit(nogil=True, cache=True)
 def boxes(points, width, columns):  # type: ignore[no-untyped-def]
     """Ranges of the first few columns in each run of `width` rows: low and high, (L, columns)."""
     leaves = -(-points.shape[0] // width)
