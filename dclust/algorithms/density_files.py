@@ -26,13 +26,6 @@ class Filed:
     kind: str
 
     @classmethod
-    def of(cls, folder: str, name: str, values: np.ndarray) -> "Filed":
-        """Write an array."""
-        found = cls.blank(folder, name, values.shape, values.dtype)
-        np.ascontiguousarray(values).tofile(found.path)
-        return found
-
-    @classmethod
     def blank(
         cls, folder: str, name: str, shape: tuple[int, ...], kind: np.dtype[np.generic]
     ) -> "Filed":
@@ -94,7 +87,11 @@ def opened(part: Stored) -> np.ndarray:
 
 def store(folder: str | None, name: str, values: np.ndarray) -> Stored:
     """An array as it is, or in a file where there is a folder and it is large."""
-    return values if folder is None or values.nbytes < LARGE else Filed.of(folder, name, values)
+    if folder is None or values.nbytes < LARGE:
+        return values
+    found = Filed.blank(folder, name, values.shape, values.dtype)
+    np.ascontiguousarray(values).tofile(found.path)
+    return found
 
 
 def blank(
@@ -102,6 +99,17 @@ def blank(
 ) -> Stored:
     """Room for an array."""
     return np.empty(shape, kind) if folder is None else Filed.blank(folder, name, shape, kind)
+
+
+def room(
+    folder: str | None, name: str, shape: tuple[int, ...], kind: np.dtype[np.generic]
+) -> tuple[Stored, np.ndarray]:
+    """What `store` makes of an array of this shape, and the array, to be filled here."""
+    if folder is None or int(np.prod(shape)) * kind.itemsize < LARGE:
+        values = np.empty(shape, kind)
+        return values, values
+    found = Filed.blank(folder, name, shape, kind)
+    return found, found.to_write()
 
 
 def folder_for(runner: Runner, kept: int, shown: int, below: Path | None = None) -> str | None:

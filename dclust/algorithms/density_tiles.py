@@ -14,7 +14,16 @@ from typing import Any, ClassVar
 import numpy as np
 
 from dclust.algorithms.bounding import some_projection
-from dclust.algorithms.density_files import Filed, Stored, blank, folder_for, opened, remove, store
+from dclust.algorithms.density_files import (
+    Filed,
+    Stored,
+    blank,
+    folder_for,
+    opened,
+    remove,
+    room,
+    store,
+)
 from dclust.algorithms.labels import Gathered
 from dclust.algorithms.seeding import survey_rows
 from dclust.kernels.leaves import boxes, from_box, leaf_order, turn_leaves
@@ -24,7 +33,6 @@ from dclust.kernels.radius import REACH, Leaves, Rows
 from dclust.passes.blocks import Block
 from dclust.passes.runner import Runner, block_of
 from dclust.passes.sources import Source
-from dclust.summaries.base import Sums
 
 SAMPLE = 4096  # rows that axes are learned from
 FEW_COLUMNS = 11  # rows of so many are compared as they are: with 12, products are as quick
@@ -129,28 +137,25 @@ class Tiles:
 
 
 @dataclass(frozen=True)
-class Pictured(Sums):
-    """Rows as a projection shows them, gathered."""
-
-    points: Gathered
-    square: Gathered
-
-
-@dataclass(frozen=True)
 class Showing:
-    """A task: what a projection shows of the rows of a chunk; without one, the rows in float64."""
+    """A task: what a projection shows of the rows of a chunk is written at their numbers.
+
+    Without one, the rows in float64.
+    """
 
     projection: Projection | None
+    out: Stored
 
-    def __call__(self, chunk: Any, block: Block | None) -> Pictured:
-        """The rows of one chunk."""
+    def __call__(self, chunk: Any, block: Block | None) -> Gathered:
+        """The squares of what the rows of one chunk show."""
         block = block_of(chunk, block)
+        out = self.out.to_write() if isinstance(self.out, Filed) else self.out
         if self.projection is None:
-            points, square = block.x.astype(np.float64), np.zeros(len(block))
+            out[block.rows], square = block.x, np.zeros(len(block))
         else:
             seen = project(block.x, self.projection)
-            points, square = np.ascontiguousarray(seen.points[:, :-1]), seen.square
-        return Pictured(Gathered.of(block.rows, points), Gathered.of(block.rows, square))
+            out[block.rows], square = seen.points[:, :-1], seen.square
+        return Gathered.of(block.rows, square)
 
 
 @dataclass(frozen=True)
@@ -243,13 +248,15 @@ def _tiles(
     source: Source, runner: Runner, eps: float, projection: Projection | None, folder: str | None
 ) -> Tiles:
     n, d = source.rows, source.columns
-    seen: Pictured = runner.fold(Showing(projection), source.chunks)
-    points, square = seen.points.in_order(), seen.square.in_order()
-    number = numbers(seen.square)
-    del seen
+    stop = max(chunk.stop for chunk in source.chunks)
+    real = np.dtype(np.float64 if projection is None else np.float32)
+    shown = blank(folder, "shown", (stop, d if projection is None else projection.first + 1), real)
+    squares: Gathered = runner.fold(Showing(projection, shown), source.chunks)
+    number, square = numbers(squares), squares.in_order()
+    points = opened(shown) if len(number) == stop else opened(shown)[number]
     width = NARROW if projection is None else WIDE
     order = leaf_order(points, width)
-    points, wide = points[order], np.sqrt(square[order])
+    wide = np.sqrt(square[order])
     kinds: list[Stored] = [np.empty((n, 0), kind) for kind in KINDS]
     if projection is not None:
         place = np.empty(n, np.int32)
@@ -258,18 +265,33 @@ def _tiles(
         runner.fold(Placing(number, place, x), source.chunks)
         kinds[KINDS.index(source.dtype.type)] = x
     bounds = bounds_of(projection, eps, float(wide.max()))
-    pictures = parts_of(points, wide, np.arange(n, dtype=np.int32), width, folder, "all")
+    at = np.arange(n, dtype=np.int32)
+    pictures = parts_of(points, order, wide, at, width, folder, "all")
+    if isinstance(shown, Filed):
+        Path(shown.path).unlink()
     kept = (*pictures[:3], *kinds, *pictures[3:])
     return Tiles(order, kept, width, bounds, projection, source.dtype, folder)
 
 
 def parts_of(
-    points: np.ndarray, wide: np.ndarray, at: np.ndarray, width: int, folder: str | None, name: str
+    points: np.ndarray,
+    place: np.ndarray,
+    wide: np.ndarray,
+    at: np.ndarray,
+    width: int,
+    folder: str | None,
+    name: str,
 ) -> tuple[Stored, ...]:
-    """The parts of `Rows` without the rows themselves, and of `Leaves`; in files if so wished."""
-    leaves = leaves_of(points, wide, width)
-    parts = zip(("points", "wide", "at", "turned"), (points, wide, at, leaves[0]), strict=True)
-    return (*(store(folder, f"{name}-{what}", part) for what, part in parts), *leaves[1:])
+    """The parts of `Rows` without the rows themselves, and of `Leaves`; in files if so wished.
+
+    What is large is made where it stays: points are taken from their places into it.
+    """
+    shape = (len(place), points.shape[1])
+    shown, into = room(folder, f"{name}-points", shape, points.dtype)
+    np.take(points, place, axis=0, out=into, mode="clip")  # or all would be copied once more
+    turned, *rest = leaves_of(into, wide, width, folder, name)
+    parts = (store(folder, f"{name}-{what}", part) for what, part in (("wide", wide), ("at", at)))
+    return (shown, *parts, turned, *rest)
 
 
 def regrouped(tiles: Tiles, mark: np.ndarray) -> tuple[Tiles, np.ndarray]:
@@ -301,25 +323,29 @@ def regrouped(tiles: Tiles, mark: np.ndarray) -> tuple[Tiles, np.ndarray]:
         marks.append(np.concatenate([mark[some], np.full(fill, -1, np.int32)]))
     place, found = np.concatenate(places), np.concatenate(marks).astype(np.int32)
     at = rows.at[place]
-    shown = parts_of(rows.points[place], rows.wide[place], at, width, tiles.folder, "cores")
+    wide = rows.wide[place]
+    shown = parts_of(rows.points, place, wide, at, width, tiles.folder, "cores")
     kept = (*shown[:3], *tiles.kept[3:6], *shown[3:])
     return replace(tiles, order=place.astype(np.int32), kept=kept), found
 
 
-def leaves_of(points: np.ndarray, wide: np.ndarray, width: int) -> Leaves:
-    """Leaves of rows that are in their order."""
+def leaves_of(
+    points: np.ndarray, wide: np.ndarray, width: int, folder: str | None, name: str
+) -> tuple[Stored, ...]:
+    """The parts of `Leaves`, of rows that are in their order."""
     n, q = points.shape
     product = points.dtype == np.float32
     leaves = -(-n // width)
-    turned = np.empty((leaves, q + product, width), points.dtype)
-    last = turned[-1, :, width - (leaves * width - n) :]
+    shape = (leaves, q + product, width)
+    turned, into = room(folder, f"{name}-turned", shape, points.dtype)
+    last = into[-1, :, width - (leaves * width - n) :]
     last[:q] = 0 if product else np.inf  # places of no row are far from all
     if product:
         last[q] = FAR
-    turn_leaves(points, wide**2 if product else wide[:0], turned)
+    turn_leaves(points, wide**2 if product else wide[:0], into)
     low, high = boxes(points, width, min(BOX, q))
     longest = np.maximum.reduceat(wide, np.arange(0, n, width))
-    return Leaves(turned, low, high, longest)
+    return turned, low, high, longest
 
 
 def bounds_of(projection: Projection | None, eps: float, widest: float) -> np.ndarray:

@@ -35,23 +35,21 @@ def between(x, i, centers, j):  # type: ignore[no-untyped-def]
 
 @nb.njit(nogil=True, cache=True, _nrt=False)
 def lowest(bits, i):  # type: ignore[no-untyped-def]
-    """Index of a smallest score of row i, from the bits of the scores; of any where some are NaN.
+    """Index of a smallest score of row i, about, from the bits of at most CENTERS scores.
 
     Numbers whose last bits are turned where the sign is set are ordered as integers, whose
-    minima compile to vector code: floats' do not, because NaN has no place among them.
+    minima compile to vector code: floats' do not, because NaN has no place among them. The index
+    stands in the last bits, so that one look finds it.
     """
-    row, size, kind = np.uintp(i), np.uintp(bits.shape[1]), bits.dtype.type
-    sign = kind(8 * bits.itemsize - 1)
+    row, kind = np.uintp(i), bits.dtype.type
+    sign, index = kind(8 * bits.itemsize - 1), kind(CENTERS - 1)
     turn = kind(~(kind(1) << sign))
-    least, at = turn, np.int32(size)
-    for n in range(size):
+    least = turn
+    for n in range(np.uintp(bits.shape[1])):
         v = kind(bits[row, n] ^ ((bits[row, n] >> sign) & turn))
+        v = kind((v & ~index) | kind(n))
         least = v if v < least else least
-    for n in range(size):
-        v = kind(bits[row, n] ^ ((bits[row, n] >> sign) & turn))
-        here = np.int32(n) if v == least else np.int32(size)
-        at = here if here < at else at
-    return np.intp(at) if at < np.int32(size) else np.intp(0)
+    return np.intp(least & index)
 
 
 @nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
