@@ -49,7 +49,7 @@ def compare(work: Work, rows: Path, folder: Path, result: dict[str, Any]) -> Non
         result[OURS]["oracle"] = differences(np.load(rows, mmap_mode="r"), folder / OURS, right)
         inertia = [result[e.name]["runs"][0]["inertia"] for e in work.entrants]
         result[OURS]["oracle"]["inertia"] = abs(inertia[0] / inertia[1] - 1)
-    if work.group == "hdbscan" and last:
+    if work.group == "hdbscan" and last and result[OURS]["runs"]:
         right = folder / work.entrants[-1].name
         length, labels = (
             [np.load(at / f"{name}.npy") for at in (folder / OURS, right)]

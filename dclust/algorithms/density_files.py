@@ -49,6 +49,8 @@ class Filed:
         _mapped(self)[0].madvise(mmap.MADV_DONTNEED)
 
 
+Stored = np.ndarray | Filed
+
 _open: dict[Filed, tuple[mmap.mmap, np.ndarray]] = {}
 
 
@@ -70,14 +72,18 @@ def _forget_removed() -> None:
         _open.pop(gone, None)
 
 
+def forget(part: Stored) -> None:
+    """Remove an array that is no longer looked at."""
+    if isinstance(part, Filed):
+        Path(part.path).unlink()
+        _forget_removed()
+
+
 def remove(folder: str) -> None:
     """Remove a folder of arrays, and what this process has of it."""
     shutil.rmtree(folder, ignore_errors=True)
     for filed in [filed for filed in list(_open) if filed.path.startswith(folder)]:
         _open.pop(filed, None)
-
-
-Stored = np.ndarray | Filed
 
 
 def opened(part: Stored) -> np.ndarray:

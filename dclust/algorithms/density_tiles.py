@@ -19,6 +19,7 @@ from dclust.algorithms.density_files import (
     Stored,
     blank,
     folder_for,
+    forget,
     opened,
     remove,
     room,
@@ -267,8 +268,8 @@ def _tiles(
     bounds = bounds_of(projection, eps, float(wide.max()))
     at = np.arange(n, dtype=np.int32)
     pictures = parts_of(points, order, wide, at, width, folder, "all")
-    if isinstance(shown, Filed):
-        Path(shown.path).unlink()
+    del points
+    forget(shown)
     kept = (*pictures[:3], *kinds, *pictures[3:])
     return Tiles(order, kept, width, bounds, projection, source.dtype, folder)
 

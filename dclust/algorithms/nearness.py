@@ -22,14 +22,16 @@ class Once:
     """Something that several threads need, made by the first of them."""
 
     def __init__(self, make: Callable[[], Any]) -> None:
-        self.make, self.lock = make, Lock()
+        self.make: Callable[[], Any] | None = make
+        self.lock = Lock()
         self.made: Any = None
 
     def get(self, wait: bool = True) -> Any:
         """What was made; or None where another thread makes it and is not waited for."""
         if self.made is None and self.lock.acquire(blocking=wait):
             try:
-                self.made = self.make() if self.made is None else self.made
+                if self.make is not None:
+                    self.made, self.make = self.make(), None
             finally:
                 self.lock.release()
         return self.made
@@ -63,7 +65,8 @@ class Centered:
 
     def ready(self, kind: type) -> Ready:
         """The centers as rows of one type are compared with them; found once likewise."""
-        made = self._once(kind.__name__, lambda: ready(self.at, self.before, kind))
+        at, before = self.at, self.before  # a model that its own parts name is freed late
+        made = self._once(kind.__name__, lambda: ready(at, before, kind))
         found: Ready = made.get()
         return found
 
@@ -108,7 +111,8 @@ def settled(block: Block, model: Centered, last: Settled | None = None) -> Settl
         return last
     known = None if last is None or not _same(last.at, model.before) else last.memory
     if model.bound is None:
-        return _rested(block, model, None if last is None else last.label, known)
+        alike = last is not None and len(last.at) == len(model.at)
+        return _rested(block, model, last.label if last and alike else None, known)
     fits = last is not None and last.bound is not None and last.bound.same(model.bound)
     shown, seen = model.shown(), shadow(block, model.bound)
     if fits and isinstance(known, Memory):

@@ -102,6 +102,7 @@ def fit_density(
     name: str,
     part: DBSCANPart,
     rows: Rows,
+    source: Source,
     runner: Runner,
     kept: Callable[[str], Any],
 ) -> tuple[Dense, dict[str, Any]]:
@@ -114,12 +115,7 @@ def fit_density(
     model : the core rows with their labels
     told : how `eps` came about, where it was left open
     """
-    source, choice, unit = rows.source(), None, part.metric == "cosine"
-    if unit:
-        source = unit_source(source)
-        runner.drop()
-        runner.hold(source.chunks)
-    eps: Any = part.eps
+    choice, eps = None, part.eps
     if eps == "auto":
         choice = _chosen(run, name, part, source, runner, kept)
         eps = choice.eps
@@ -145,6 +141,7 @@ def fit_density(
     passes = {e["step"] for e in run.told("model") if e["model"] == at}
     if choice is not None:
         told |= {"reason": choice.reason, "distances": choice.curve.tolist()}
+    unit = part.metric == "cosine"
     return Dense(radius, unit, cores, own.astype(np.int32), centers, len(passes)), told
 
 

@@ -18,7 +18,7 @@ from dclust.jobs.rows import Rows
 from dclust.jobs.spec import DBSCANPart, GMMPart, KMeansPart, Method, MiniBatchPart
 from dclust.passes.loop import fit
 from dclust.passes.runner import Runner
-from dclust.passes.sources import Source
+from dclust.passes.sources import Source, unit_source
 from dclust.selection.restarts import Course, Start, begin, lloyd_from, minibatch_from
 from dclust.summaries.grid import Grid
 
@@ -50,13 +50,15 @@ def fit_clusters(
         There are fewer distinct rows than clusters, or a covariance has no inverse.
     """
     source = rows.source()
+    if isinstance(part, DBSCANPart) and part.metric == "cosine":
+        source = unit_source(source)
     held = runner.hold(source.chunks, spare_bytes(part, source))
     run.events.tell("held", {"held": held})
     found: Model
     try:
         if isinstance(part, DBSCANPart):
             kept = partial(run.kept, kinds=MODELS)
-            found, told = fit_density(run, name, part, rows, runner, kept)
+            found, told = fit_density(run, name, part, rows, source, runner, kept)
         elif isinstance(part, GMMPart):
             found, told = fit_mixtures(run, name, part, source, runner, held)
         else:

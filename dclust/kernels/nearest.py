@@ -98,18 +98,23 @@ def survivors(score, limit):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
+def shift_row(x, r, origin, scale, tile, i):  # type: ignore[no-untyped-def]
+    """Row i of a tile = (x_r - origin) scale, closed by a one; its square without that."""
+    kind, row, at, d = tile.dtype.type, np.uintp(r), np.uintp(i), np.uintp(x.shape[1])
+    for j in range(d):
+        tile[at, j] = (kind(x[row, j]) - origin[j]) * scale
+    total = 0.0
+    for j in range(d):
+        total += np.float64(tile[at, j]) * np.float64(tile[at, j])
+    tile[at, d] = 1
+    return total
+
+
+@nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
 def shift(x, start, n, origin, scale, tile, square):  # type: ignore[no-untyped-def]
-    """Tile = (x - origin) scale, closed by a one; square = |tile row|^2 without it."""
-    kind, d = tile.dtype.type, np.uintp(x.shape[1])
-    for i in range(np.uintp(n)):
-        r = np.uintp(start) + i
-        for j in range(d):
-            tile[i, j] = (kind(x[r, j]) - origin[j]) * scale
-        total = 0.0
-        for j in range(d):
-            total += np.float64(tile[i, j]) * np.float64(tile[i, j])
-        tile[i, d] = 1
-        square[i] = total
+    """The same of n rows from `start` on, to the first rows of a tile."""
+    for i in range(n):
+        square[i] = shift_row(x, start + i, origin, scale, tile, i)
 
 
 @nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)

@@ -20,12 +20,14 @@ from dclust.kernels.nearest import (
     margin_of,
     near_origin,
     score_bits,
+    shift_row,
     turned_tiles,
 )
 
 FASTEST = 128  # centers that are compared apart from the others, at most
 SAMPLE = 256  # rows that tell how many of them pay
 QUICK = 0.3  # what such a comparison costs besides its products, beside one with all centers
+TINY = 1e-290  # smaller squares may have lost digits
 RESTS, SOME, ALL = range(3)  # what a row has to be compared with
 # What is known of a row while it is compared: the norm of the row squared, the squared distance
 # to its center, and that to all others at least; but for the second all are scaled.
@@ -65,9 +67,9 @@ class Ready(NamedTuple):
     turned: np.ndarray  # tiles of all centers
     all: np.ndarray  # int32, whom the columns of those tiles stand for; -1 for nobody
     quick: np.ndarray  # (f, d + 1) the fastest centers, turned likewise but not transposed
-    fast: np.ndarray  # (f,) int32, which those are, the fastest first
+    fast: np.ndarray  # (f,) int32, which those are, the fastest first; one where k is below 32
     moved: np.ndarray  # (k,) float64, at most
-    speeds: np.ndarray  # (f + 2,) float64, the largest moves, and at last none
+    speeds: np.ndarray  # (f + 2,) float64, the largest moves; none where there are no more centers
     bounds: np.ndarray  # scale, slack, widest norm, the largest sound square, outward rounding
 
 
@@ -87,8 +89,7 @@ def ready(centers: np.ndarray, before: np.ndarray | None, kind: type) -> Ready:
     turned = turned_tiles(near)
     ids = np.full(turned.shape[0] * turned.shape[2], -1, np.int32)
     ids[:k] = np.arange(k)
-    moved = np.zeros(k) if before is None else np.sqrt(((centers - before) ** 2).sum(1))
-    moved *= 1 + 2.0**-30
+    moved = np.zeros(k) if before is None else _moves(centers, before)
     order = np.argsort(-moved, kind="stable")
     few = min(FASTEST, k // 2 // LANES * LANES)
     fast = order[: max(few, 1)].astype(np.int32)
@@ -99,6 +100,13 @@ def ready(centers: np.ndarray, before: np.ndarray | None, kind: type) -> Ready:
         [scale, margin_of(d, kind), widest, np.finfo(kind).max / 8, (d + 16) * 2.0**-52]
     )
     return Ready(centers, origin, turned, ids, quick, fast, moved, speeds, bounds)
+
+
+def _moves(centers: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """How far centers moved at most: (k,)."""
+    square = ((centers - before) ** 2).sum(1)
+    least = np.where((centers != before).any(1), TINY, 0.0)  # squares may have underflowed
+    return np.asarray(np.sqrt(np.maximum(square, least)) * (1 + 2.0**-30))
 
 
 @nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
@@ -129,7 +137,7 @@ def _needs(r, i, f, state, x, to, known):  # type: ignore[no-untyped-def]
     near = (known.near[r] + to.moved[own]) * (1 + out)
     if not near < rests:
         state[i, GAP] = between(x, r, to.centers, own)
-        near = math.sqrt(state[i, GAP]) * (1 + out)
+        near = math.sqrt(max(state[i, GAP], TINY)) * (1 + out)
     if near < rests:
         known.near[r], known.far[r] = near, rests
         return RESTS
@@ -142,34 +150,21 @@ def _needs(r, i, f, state, x, to, known):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
-def _shift(x, r, to, tile, i):  # type: ignore[no-untyped-def]
-    """Row i of the tile = (x_r - origin) scale, closed by a one; its square without it."""
-    kind, row, at = tile.dtype.type, np.uintp(r), np.uintp(i)
-    scale, d, total = kind(to.bounds[0]), np.uintp(x.shape[1]), 0.0
-    for j in range(d):
-        tile[at, j] = (kind(x[row, j]) - to.origin[j]) * scale
-    for j in range(d):
-        total += np.float64(tile[at, j]) * np.float64(tile[at, j])
-    tile[at, d] = 1
-    return total
-
-
-@nb.njit(nogil=True, cache=True, fastmath=FAST, _nrt=False)
 def _pick(r, f, picks, near, state, later, late, brief, x, to, known):  # type: ignore[no-untyped-def]
     """The next rows from r on that need a product, moved to the origin; and where to go on."""
     whole = some = np.int64(0)
-    most = np.int64(near.shape[0])
+    most, scale = np.int64(near.shape[0]), near.dtype.type(to.bounds[0])
     while whole < most and some < most and r < x.shape[0]:
         needs = _needs(r, whole, f, state, x, to, known)
         if needs == ALL:
             picks[whole] = r
-            state[whole, SQUARE] = _shift(x, r, to, near, whole)
+            state[whole, SQUARE] = shift_row(x, r, to.origin, scale, near, whole)
             if known.label[r] < 0:
                 state[whole, OTHERS] = np.inf
             whole += 1
         elif needs == SOME:
             later[some] = r
-            brief[some, SQUARE] = _shift(x, r, to, late, some)
+            brief[some, SQUARE] = shift_row(x, r, to.origin, scale, late, some)
             brief[some, GAP], brief[some, OTHERS] = state[whole, GAP], state[whole, OTHERS]
             some += 1
         r += 1
@@ -221,7 +216,7 @@ def _leave(picks, n, state, to, known):  # type: ignore[no-untyped-def]
     out, scale = to.bounds[4], to.bounds[0]
     for i in range(n):
         r, low = picks[i], state[i, OTHERS]
-        known.near[r] = math.sqrt(state[i, GAP]) * (1 + out)
+        known.near[r] = math.sqrt(max(state[i, GAP], TINY)) * (1 + out)
         known.far[r] = math.sqrt(low) / scale * (1 - out) if low > 0 else 0.0
 
 
@@ -281,7 +276,7 @@ def rest(x: np.ndarray, to: Ready, known: Reach) -> tuple[int, int]:
     ----------
     x : (m, d) uint8, float32 or float64, finite
     to : the centers, moved from where they were when `known` was written
-    known : what is remembered of the rows, changed in place
+    known : what is remembered of the rows, or guessed of their labels below k; changed in place
 
     Returns
     -------

@@ -44,7 +44,7 @@ from dclust.passes.serial import base_key
 from dclust.passes.sources import ArrayChunk, Source, UnitChunk
 from dclust.summaries.base import merge
 
-PATIENCE = 900.0  # seconds without any task finishing before a pass is given up
+PATIENCE = 900.0  # seconds for a chunk without any task finishing before a pass is given up
 # How a cluster that went away shows here; what a task itself raised is told apart.
 LOST = (CancelledError, asyncio.CancelledError, ClosedClientError, CommClosedError, OSError)
 GIVEN_UP = (KilledWorker, NoValidWorkerError, NoWorkerError)
@@ -199,13 +199,13 @@ class Dask:
         pending: SimpleQueue[Future] = SimpleQueue()
         some = self._leaves(chunks)
         root, names, leaves = self._submitted(task, some, pending)
-        done = 0
+        done, patience = 0, self.patience * max(len(part) for part, _ in some)
         for _ in range(len(names)):
             try:
-                future = pending.get(timeout=self.patience)
+                future = pending.get(timeout=patience)
             except Empty:
                 raise RunnerError(
-                    f"no task of the cluster finished for {self.patience:.0f} s. Look at its "
+                    f"no task of the cluster finished for {patience:.0f} s. Look at its "
                     "workers (stopped? out of memory?), then resume the run."
                 ) from None
             if future.status == "error":

@@ -106,7 +106,7 @@ class OtherChunk:
 class UnitChunk(OtherChunk):
     """The rows of another chunk, each brought to length one."""
 
-    wider: int = 1  # times the bytes, where bytes become float32
+    wider: int = 1  # times the bytes, where numbers become wider
 
     @property
     def key(self) -> str:
@@ -147,7 +147,8 @@ def unit_rows(x: np.ndarray) -> np.ndarray:
 
 def unit_source(source: Source) -> Source:
     """The same rows, each brought to length one: what spherical clustering looks at."""
-    wider = 4 if source.dtype.itemsize == 1 else 1
+    real = 4 if source.dtype == np.float32 or source.dtype.itemsize <= 2 else 8
+    wider = -(-real // source.dtype.itemsize)
     chunks = tuple(UnitChunk(c, wider) for c in source.chunks)
     kind = np.float64 if source.dtype == np.float64 else np.float32
     return replace(source, chunks=chunks, dtype=np.dtype(kind))

@@ -21,14 +21,14 @@ class Threads:
         self.workers = workers or len(os.sched_getaffinity(0))
         self.events = events or Events()
         self.held: dict[str, Block] = {}
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool: tuple[int, ThreadPoolExecutor] | None = None
 
     @property
     def pool(self) -> ThreadPoolExecutor:
         """Threads that are kept between passes: starting them takes longer than a small task."""
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.workers, "dclust")
-        return self._pool
+        if self._pool is None or self._pool[0] != os.getpid():  # a fork has no threads
+            self._pool = os.getpid(), ThreadPoolExecutor(self.workers, "dclust")
+        return self._pool[1]
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_pool": None}
@@ -39,7 +39,8 @@ class Threads:
 
         def take() -> None:
             nonlocal done
-            found = waiting.popleft().result()
+            found = waiting[0].result()  # still among them if this is interrupted
+            waiting.popleft()
             if see:
                 see(found)
             tree.push(found)

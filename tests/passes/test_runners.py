@@ -1,5 +1,8 @@
 """One answer, whoever computes it: every algorithm through every runner, to the bit."""
 
+import copy
+import os
+import pickle
 import time
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,6 +23,7 @@ from dclust.passes.dask import Dask, dask_source
 from dclust.passes.events import Events
 from dclust.passes.loop import fit
 from dclust.passes.serial import Serial
+from dclust.passes.sources import array_source
 from dclust.passes.threads import Threads
 from tests.learning import CASES, bits, grid_for, rows_of, some_centers
 
@@ -208,3 +212,44 @@ def test_every_runner_tells_what_it_does(cluster, where):
     assert done[-1] == 9
     (last,) = [e for e in told if e["event"] == "pass"]
     assert (last["chunks"], last["bytes"]) == (9, rows_of(np.float32).nbytes)
+
+
+@dataclass(frozen=True)
+class Failing:
+    """A task that fails at one chunk, and tells which others have ended."""
+
+    at: int
+    ended: list
+
+    def __call__(self, chunk, block):
+        """The first row of a chunk."""
+        assert block is None
+        if chunk.start == self.at:
+            raise DataError("this one")
+        time.sleep(0.02)
+        self.ended.append(chunk.start)
+        return chunk.start
+
+
+def test_kept_threads_survive_a_failure():
+    """Nothing runs on after a task has failed, and the same threads go on with the next pass."""
+    runner, chunks = Threads(2), array_source(np.zeros((12, 1)), chunk_rows=1).chunks
+    failing = Failing(3, [])
+    with pytest.raises(DataError, match="this one"):
+        runner.fold(failing, chunks)
+    ended = len(failing.ended)
+    time.sleep(0.1)
+    assert len(failing.ended) == ended < len(chunks) - 1
+    assert runner.fold(Failing(-1, []), chunks) == sum(range(12))
+
+
+def test_a_runner_that_has_run_can_be_copied():
+    """Threads belong to one process: copies, and the runner after a fork, make their own."""
+    runner, chunks = Threads(2), array_source(np.zeros((5, 1)), chunk_rows=1).chunks
+    assert runner.fold(Failing(-1, []), chunks) == 10
+    again = pickle.loads(pickle.dumps(runner))  # noqa: S301 (our own bytes)
+    for other in (again, copy.deepcopy(runner)):
+        assert other.fold(Failing(-1, []), chunks) == 10
+    first = runner.pool
+    runner._pool = (os.getpid() + 1, first)  # as it is found in a child
+    assert runner.pool is not first

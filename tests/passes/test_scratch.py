@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dclust.algorithms.kmeans import scratch_bytes
+from dclust.algorithms.kmeans import Lloyd, scratch_bytes
 from dclust.passes.loop import Look, fit
 from dclust.passes.runner import Picked
 from dclust.passes.serial import Serial
+from dclust.passes.sources import array_source
 from dclust.passes.threads import Threads
-from tests.learning import CASES, CLUSTERS, COLUMNS, bits
+from tests.learning import CASES, CLUSTERS, COLUMNS, bits, grid_for
 
 NAMES = [
     name
@@ -174,3 +175,17 @@ def test_scratch_stays_within_what_was_announced(name):
         parts = [p for p in block.scratch or () if isinstance(p, np.ndarray)]
         assert sum(p.nbytes for p in parts) <= spare
         assert sizes[key] >= block.x.nbytes + block.rows.nbytes + spare
+
+
+def test_scratch_of_other_centers_is_not_believed():
+    """Labels of 40 centers say nothing of 3, though both models have centers before theirs."""
+    x = np.random.default_rng(5).normal(size=(300, 6)).astype(np.float32)
+    source, runner = array_source(x), Serial()
+    runner.hold(source.chunks)
+    grid = grid_for(source, x[:40].astype(np.float64))
+    many, few = (x[:k].astype(np.float64) for k in (40, 3))
+    models = {k: fit(Lloyd(at, grid, 2, 0), source, Serial()) for k, at in ((3, few), (40, many))}
+    fit(Lloyd(many, grid, 9, 0), source, runner)
+    for k, at in ((3, few), (40, many)):
+        alone = fit(Lloyd(at, grid, 9, 0), source, Serial(), models[k])
+        assert bits(fit(Lloyd(at, grid, 9, 0), source, runner, models[k])) == bits(alone)

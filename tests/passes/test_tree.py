@@ -26,6 +26,13 @@ class Shape:
         return Shape(f"({self.drawn}{other.drawn})")
 
 
+@dataclass(frozen=True)
+class Wide(Sums):
+    """A summary that would be missed where many of them were kept."""
+
+    x: np.ndarray
+
+
 class OnDisk(int):
     """A chunk that is its number, and is read where it goes, as those of collections are."""
 
@@ -89,6 +96,14 @@ def test_dask_grows_the_same_tree(cluster, n):
     )
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, 9, 20])
+def test_what_chunks_say_is_never_changed(n):
+    """Sums are made in arrays of their own: a block may still hold what it said."""
+    said = [Wide(np.full(3, float(i))) for i in range(n)]
+    assert np.array_equal(grown(said).x, np.full(3, n * (n - 1) / 2))
+    assert all((one.x == i).all() for i, one in enumerate(said))
+
+
 def test_a_tree_keeps_few_summaries():
     """Of thousands of summaries, no more than one short row per level waits to be merged."""
     tree = Tree()
@@ -97,13 +112,6 @@ def test_a_tree_keeps_few_summaries():
         assert all(level.count < FAN_IN for level in tree.levels)
     assert len(tree.levels) == 5
     assert tree.root() == sum(range(5000))
-
-
-@dataclass(frozen=True)
-class Wide(Sums):
-    """A summary that would be missed where many of them were kept."""
-
-    x: np.ndarray
 
 
 def wide(chunk, block):
