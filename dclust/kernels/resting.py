@@ -272,6 +272,9 @@ def _rest(x, bits, to, known):  # type: ignore[no-untyped-def]
 def rest(x: np.ndarray, to: Ready, known: Reach) -> tuple[int, int]:
     """Move each row to its nearest center, the lowest index among equals.
 
+    Squared distances must stay within float64, as in `nearest.nearest_center`: those below 1e-290
+    count as that.
+
     Parameters
     ----------
     x : (m, d) uint8, float32 or float64, finite
