@@ -47,6 +47,7 @@ from dclust.summaries.base import merge
 PATIENCE = 900.0  # seconds for a chunk without any task finishing before a pass is given up
 # How a cluster that went away shows here; what a task itself raised is told apart.
 LOST = (CancelledError, asyncio.CancelledError, ClosedClientError, CommClosedError, OSError)
+CLOSED = "ConnectionPool is closed"  # a client that has given up says so in a bare RuntimeError
 GIVEN_UP = (KilledWorker, NoValidWorkerError, NoWorkerError)
 GROUPS = 2  # times FAN_IN chunks for each thread, before a task takes FAN_IN in a row
 
@@ -150,9 +151,11 @@ def _told_apart(when: str) -> Iterator[None]:
     """A cluster that went away is an error of the runner; what a sink raised stays what it is."""
     try:
         yield
-    except LOST as lost:
+    except (*LOST, RuntimeError) as lost:
         if isinstance(lost, OSError) and lost.errno in (errno.ENOSPC, errno.EPIPE, errno.EDQUOT):
             raise  # a full disk or a closed screen on our own side
+        if not isinstance(lost, LOST) and CLOSED not in str(lost):
+            raise
         raise RunnerError(
             f"the Dask cluster was lost {when} ({type(lost).__name__}: {lost}). Start it again and "
             "resume the run; it goes on after its last pass."

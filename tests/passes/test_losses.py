@@ -13,7 +13,7 @@ import pytest
 
 from dclust.errors import RunnerError
 from dclust.passes.cluster import place
-from dclust.passes.dask import Dask
+from dclust.passes.dask import Dask, _told_apart
 from dclust.passes.events import Events
 from dclust.passes.loop import Look, fit
 from dclust.passes.serial import Serial
@@ -129,3 +129,13 @@ def test_a_killed_scheduler_is_an_error_within_seconds(tmp_path):
         for process in (worker, scheduler):
             process.kill()
             process.wait()
+
+
+def test_a_client_that_gave_up_is_a_lost_cluster():
+    """Its bare RuntimeError is told apart from those of others."""
+    with pytest.raises(RunnerError, match=r"lost here.*resume the run"), _told_apart("here"):
+        raise RuntimeError("ConnectionPool is closed")
+    with pytest.raises(RuntimeError, match="of a sink"), _told_apart("here"):
+        raise RuntimeError("of a sink")
+    with pytest.raises(RunnerError, match="no task"), _told_apart("here"):
+        raise RunnerError("no task finished")
